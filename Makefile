@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0
+# A patch series for the Linux kernel: BPF_MAP_TYPE_CGROUP_STATS. make help
+
+BASE ?= 6.12
+OUT ?= build
+override OUT := $(abspath $(OUT))
+override CMD := $(value CMD)
+export BASE KSRC OUT KERNEL CMD
+
+help: ## this text
+	@sed -n 's/^\([a-z]*\): ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@echo
+	@echo 'BASE=6.12   the kernel, one of: $(notdir $(patsubst %/base,%,$(wildcard bases/*/base)))'
+	@echo 'KSRC=       a kernel tree of your own instead of the package of the base'
+	@echo 'OUT=build   the folder for trees and objects'
+	@echo 'KERNEL=     the configuration of the kernel: names of machine/config/ joined by "+"'
+	@echo 'CMD=        what make run runs in the virtual machine'
+
+tree: ## git work tree of the base with the series applied; prints its path
+	@bases/tree
+save: ## take what was edited in the work tree, committed or not, back into this repository
+	@bases/save
+series: ## the series as it is mailed, with its cover letter; prints its folder
+	@bases/series
+build: ## build the kernel of the work tree
+	@machine/build
+run: ## boot it in a virtual machine and run CMD there
+	@machine/run
+shell: ## boot it and open a shell there
+	@machine/shell
+demo: ## see the map at work
+	@machine/demo
+check: ## every test
+	@machine/check
+clean: ## remove the trees and objects of the base, if all edits are saved
+	@bases/clean
+
+.PHONY: help tree save series build run shell demo check clean

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash disable=SC2034 # the variables are for the scripts that source this
+# What the scripts of this folder share: where things are, and how to say what goes wrong.
+set -euo pipefail
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+OUT=$(realpath -m "${OUT:-$top/build}")
+export OUT BASE=${BASE:-6.12}	# which kernel: see bases/
+KERNEL=${KERNEL:-base}		# which configuration: names in machine/config/, joined by "+"
+dir=$OUT/$BASE${KSRC:+-ksrc}	# as in bases/
+obj=$dir/obj-$KERNEL
+me=machine/$(basename "$0")
+
+say() { echo "$me: $*" >&2; }
+die() { say "$*"; exit 125; }
+
+# The git work tree of the kernel, with the series applied.
+tree() { "$top/bases/tree" | tail -n 1; }
+
+# failed LOG: ends a build with what the compiler said.
+failed() {
+	grep -E -A 4 '[Ee]rror|ERROR|undefined reference|No space left|\*\*\*' "$1" | head -n 40 >&2 ||
+		tail -n 20 "$1" >&2
+	die "the build failed after $SECONDS s, see $1"
+}
+
+# The compiler, through ccache if there is one, so that another checkout hits too.
+cc=gcc
+if command -v ccache >/dev/null; then
+	cc='ccache gcc'
+	export CCACHE_BASEDIR=$OUT CCACHE_NOHASHDIR=1
+fi

@@ -1,0 +1,3317 @@
+// SPDX-License-Identifier: GPL-2.0
+#define _GNU_SOURCE
+#include <sched.h>
+#include <stdatomic.h>
+#include <sys/klog.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <linux/capability.h>
+#include <linux/sched.h>
+#include <test_progs.h>
+#include <bpf/btf.h>
+#include "cap_helpers.h"
+#include "cgroup_helpers.h"
+#include "../progs/cgroup_stats_map.h"
+#include "cgroup_stats_map.skel.h"
+#include "cgroup_stats_map_exact.skel.h"
+#include "cgroup_stats_map_fail.skel.h"
+
+#define ENOTSUPP	524
+#define MAX_ELEMS	512
+#define NO_ID		(1ULL << 62)
+
+/* Where all cgroups of the test are. */
+static int workdir = -1;
+
+/* --- cgroups, by their path below workdir --- */
+
+static __u64 dir_id(int dir, const char *path)
+{
+	union {
+		struct file_handle fh;
+		char space[sizeof(struct file_handle) + sizeof(__u64)];
+	} u = { .fh.handle_bytes = sizeof(__u64) };
+	int mount_id;
+	__u64 id;
+
+	if (name_to_handle_at(dir, path, &u.fh, &mount_id, 0))
+		return 0;
+	memcpy(&id, u.fh.f_handle, sizeof(id));
+	return id;
+}
+
+static int cg_try_make(const char *path)
+{
+	return mkdirat(workdir, path, 0755) ? -errno : 0;
+}
+
+static int cg_try_remove(const char *path)
+{
+	return unlinkat(workdir, path, AT_REMOVEDIR) ? -errno : 0;
+}
+
+/* The id of the new cgroup. */
+static __u64 cg_make(const char *path)
+{
+	__u64 id;
+
+	if (!ASSERT_OK(cg_try_make(path), "mkdir"))
+		return 0;
+	id = dir_id(workdir, path);
+	ASSERT_NEQ(id, 0, "cgroup id");
+	return id;
+}
+
+/* A cgroup is populated until its last task has exited for good. */
+static int cg_remove_when_empty(const char *path)
+{
+	__u64 deadline = get_time_ns() + 10000000000ULL;
+	int err;
+
+	do {
+		err = cg_try_remove(path);
+	} while (err == -EBUSY && get_time_ns() < deadline && !sched_yield());
+	return err;
+}
+
+static void cg_remove(const char *path)
+{
+	ASSERT_OK(cg_remove_when_empty(path), path);
+}
+
+/* Not for assertions: children use it, and it may race with rmdir(). */
+static int cg_join(const char *path)
+{
+	char file[128];
+	int fd, err = 0;
+
+	snprintf(file, sizeof(file), "%s/cgroup.procs", path);
+	fd = openat(workdir, file, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (write(fd, "0", 1) != 1)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+static __u64 cg_root_id(void)
+{
+	return dir_id(workdir, "..");
+}
+
+/* --- maps --- */
+
+enum { T_U64 = 1, T_U32 };
+
+/* BTF with the types above, to which a test adds its own. */
+static struct btf *btf_ints(void)
+{
+	struct btf *btf = btf__new_empty();
+
+	if (!ASSERT_OK_PTR(btf, "btf__new_empty"))
+		return NULL;
+	ASSERT_EQ(btf__add_int(btf, "u64", 8, 0), T_U64, "u64");
+	ASSERT_EQ(btf__add_int(btf, "u32", 4, 0), T_U32, "u32");
+	return btf;
+}
+
+/* Loads and frees @btf; its fd. */
+static int btf_load(struct btf *btf)
+{
+	int fd = -1;
+
+	if (ASSERT_OK(btf__load_into_kernel(btf), "btf__load_into_kernel"))
+		fd = dup(btf__fd(btf));
+	btf__free(btf);
+	return fd;
+}
+
+struct map_attr {
+	__u32 key_size;
+	__u32 value_size;
+	__u32 max_entries;
+	__u32 key_type;
+	__u32 value_type;
+	struct bpf_map_create_opts opts;
+};
+
+/* What makes a map of @nr elements; the caller closes .opts.btf_fd. */
+static struct map_attr map_attr(__u64 root, __u32 nr)
+{
+	struct btf *btf = btf_ints();
+	struct map_attr attr = {
+		.key_size = 8,
+		.value_size = nr * 8,
+		.opts.sz = sizeof(struct bpf_map_create_opts),
+		.opts.btf_key_type_id = T_U64,
+		.opts.map_extra = root,
+	};
+
+	attr.opts.btf_value_type_id = btf__add_array(btf, T_U32, T_U64, nr);
+	attr.opts.btf_fd = btf_load(btf);
+	return attr;
+}
+
+/* Without assertions, for races. */
+static int map_try(const struct map_attr *attr)
+{
+	return bpf_map_create(BPF_MAP_TYPE_CGROUP_STATS, "stats", attr->key_size,
+			      attr->value_size, attr->max_entries, &attr->opts);
+}
+
+static int map_make(__u64 root, __u32 nr)
+{
+	struct map_attr attr = map_attr(root, nr);
+	int fd = map_try(&attr);
+
+	close(attr.opts.btf_fd);
+	ASSERT_GE(fd, 0, "create map");
+	return fd;
+}
+
+/* Element @index of cgroup @id; a number that no test counts to: no entry. */
+static __u64 total(int map_fd, __u64 id, __u32 index)
+{
+	__u64 value[MAX_ELEMS];
+
+	if (bpf_map_lookup_elem(map_fd, &id, value))
+		return -errno;
+	return value[index];
+}
+
+#define NO_ENTRY ((__u64)-ENOENT)
+
+static int count_keys(int map_fd)
+{
+	__u64 key, *prev = NULL;
+	int nr = 0;
+
+	for (; nr < 100000 && !bpf_map_get_next_key(map_fd, prev, &key); nr++)
+		prev = &key;
+	return nr;
+}
+
+/* A field of the map's fdinfo. */
+static long long map_fdinfo(int map_fd, const char *field)
+{
+	char path[64], line[256];
+	long long value = -1;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", map_fd);
+	f = fopen(path, "r");
+	if (!f)
+		return -1;
+	while (fgets(line, sizeof(line), f)) {
+		if (!strncmp(line, field, strlen(field)))
+			value = strtoll(line + strlen(field) + 1, NULL, 0);
+	}
+	fclose(f);
+	return value;
+}
+
+/* --- programs --- */
+
+/*
+ * Load the skeleton with the named programs only. @map_fd, if there is one, is
+ * used as its map, else the map is made with @root. @nr_maps: with the array of maps.
+ */
+static struct cgroup_stats_map *load(__u64 root, int map_fd, const char *names)
+{
+	struct cgroup_stats_map *skel = cgroup_stats_map__open();
+	struct bpf_program *prog;
+	char *copy, *name, *pos;
+
+	if (!ASSERT_OK_PTR(skel, "open"))
+		return NULL;
+	copy = strdup(names);
+	for (name = strtok_r(copy, " ", &pos); name; name = strtok_r(NULL, " ", &pos)) {
+		prog = bpf_object__find_program_by_name(skel->obj, name);
+		if (ASSERT_OK_PTR(prog, name))
+			bpf_program__set_autoload(prog, true);
+	}
+	free(copy);
+	bpf_map__set_autocreate(skel->maps.maps, bpf_program__autoload(skel->progs.add_nth) ||
+						 bpf_program__autoload(skel->progs.start_wq_nth));
+	bpf_map__set_autocreate(skel->maps.other, bpf_program__autoload(skel->progs.look_either));
+	bpf_map__set_autocreate(skel->maps.work, bpf_program__autoload(skel->progs.start_wq) ||
+						 bpf_program__autoload(skel->progs.start_wq_nth) ||
+						 bpf_program__autoload(skel->progs.start_timer));
+	bpf_map__set_map_extra(skel->maps.stats, root);
+	bpf_map__set_map_extra(skel->maps.other, root);
+	if (map_fd >= 0 &&
+	    !ASSERT_OK(bpf_map__reuse_fd(skel->maps.stats, map_fd), "reuse_fd"))
+		goto fail;
+	if (!ASSERT_OK(cgroup_stats_map__load(skel), "load"))
+		goto fail;
+	return skel;
+fail:
+	cgroup_stats_map__destroy(skel);
+	return NULL;
+}
+
+#define THIS_CPU -1
+
+/* What the program returns; @cpu is for raw tracepoints, which interrupt it. */
+static int run_on(int cpu, const struct bpf_program *prog, __u64 a, __u64 b, __u64 c, __u64 d)
+{
+	__u64 args[4] = { a, b, c, d };
+	LIBBPF_OPTS(bpf_test_run_opts, opts,
+		.ctx_in = args,
+		.ctx_size_in = sizeof(args),
+	);
+	int err;
+
+	if (cpu != THIS_CPU) {
+		opts.flags = BPF_F_TEST_RUN_ON_CPU;
+		opts.cpu = cpu;
+	}
+	err = bpf_prog_test_run_opts(bpf_program__fd(prog), &opts);
+	return err ? -1000 + err : (int)opts.retval;
+}
+
+static int run(const struct bpf_program *prog, __u64 a, __u64 b, __u64 c)
+{
+	return run_on(THIS_CPU, prog, a, b, c, 0);
+}
+
+/* Online CPUs: those on which programs may be run. */
+static int cpus[CPU_SETSIZE], nr_cpus;
+static cpu_set_t all_cpus;
+
+static void find_cpus(void)
+{
+	int cpu;
+
+	nr_cpus = 0;
+	if (!ASSERT_OK(sched_getaffinity(0, sizeof(all_cpus), &all_cpus), "sched_getaffinity"))
+		return;
+	for (cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (CPU_ISSET(cpu, &all_cpus))
+			cpus[nr_cpus++] = cpu;
+	}
+}
+
+static void pin_to(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+/* Processes rather than threads: each has a cgroup of its own. */
+static pid_t spawn(void (*fn)(void *), void *arg)
+{
+	pid_t pid = fork();
+
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		fn(arg);
+		_exit(0);
+	}
+	ASSERT_GT(pid, 0, "fork");
+	return pid;
+}
+
+static void reap(pid_t pid)
+{
+	int status = -1;
+
+	if (pid <= 0)
+		return;
+	ASSERT_EQ(waitpid(pid, &status, 0), pid, "waitpid");
+	ASSERT_EQ(status, 0, "status of child");
+}
+
+/* --- totals --- */
+
+static void test_totals(void)
+{
+	__u64 a, b, c, d, root = cg_root_id();
+	struct cgroup_stats_map *skel;
+	int i, fd;
+
+	a = cg_make("a");
+	b = cg_make("a/b");
+	c = cg_make("a/b/c");
+	d = cg_make("d");
+	skel = load(a, -1, "add add_sleepable");
+	if (!skel)
+		goto out;
+	fd = bpf_map__fd(skel->maps.stats);
+
+	/* Untouched entries read as 0. */
+	ASSERT_EQ(count_keys(fd), 3, "entries");
+	ASSERT_EQ(total(fd, c, 0), 0, "c before");
+
+	/* From every CPU, into every level. */
+	for (i = 0; i < nr_cpus; i++) {
+		ASSERT_OK(run_on(cpus[i], skel->progs.add, a, 0, 1, 0), "add a");
+		ASSERT_OK(run_on(cpus[i], skel->progs.add, b, 0, 100, 0), "add b");
+		ASSERT_OK(run_on(cpus[i], skel->progs.add, c, 0, 10000, 0), "add c");
+	}
+	ASSERT_EQ(total(fd, c, 0), 10000 * nr_cpus, "c");
+	ASSERT_EQ(total(fd, b, 0), 10100 * nr_cpus, "b");
+	ASSERT_EQ(total(fd, a, 0), 10101 * nr_cpus, "a");
+	/* Read again: nothing is added up twice. */
+	ASSERT_EQ(total(fd, a, 0), 10101 * nr_cpus, "a again");
+	ASSERT_EQ(total(fd, b, 0), 10100 * nr_cpus, "b again");
+
+	/* Each add shows at once, in an ancestor that is read first too. */
+	for (i = 0; i < 3 * nr_cpus; i++) {
+		ASSERT_OK(run_on(cpus[i % nr_cpus], skel->progs.add, c, 1, 1, 0), "add 1");
+		if (!ASSERT_EQ(total(fd, a, 1), i + 1, "a sees the add"))
+			break;
+	}
+	ASSERT_EQ(total(fd, c, 1), i, "c sees all");
+
+	/* Negative samples, wrapping sums. */
+	ASSERT_OK(run(skel->progs.add, c, 2, -5), "add -5");
+	ASSERT_EQ((__s64)total(fd, b, 2), -5, "negative");
+	ASSERT_OK(run_on(cpus[nr_cpus - 1], skel->progs.add, c, 2, 6, 0), "add 6");
+	ASSERT_EQ(total(fd, b, 2), 1, "6 - 5");
+	ASSERT_OK(run(skel->progs.add, c, 2, 0), "add 0");
+	ASSERT_EQ(total(fd, b, 2), 1, "plus 0");
+
+	/* 0 is the current task's. */
+	ASSERT_OK(cg_join("a/b/c"), "join c");
+	ASSERT_OK(run(skel->progs.add, 0, 3, 7), "add 0");
+	ASSERT_OK(run(skel->progs.add_sleepable, 0, 3, 8), "add 0 sleepable");
+	ASSERT_OK(cg_join("a/b"), "join b");
+	ASSERT_OK(run(skel->progs.add, 0, 3, 1), "add 0");
+	ASSERT_EQ(total(fd, c, 3), 15, "current c");
+	ASSERT_EQ(total(fd, b, 3), 16, "current b");
+	ASSERT_EQ(total(fd, a, 3), 16, "current a");
+
+	/* Outside of the subtree. */
+	ASSERT_OK(cg_join("d"), "join d");
+	ASSERT_EQ(run(skel->progs.add, 0, 3, 1), -ENOENT, "current task outside");
+	ASSERT_OK(cg_join(".."), "join root");
+	ASSERT_EQ(run(skel->progs.add, 0, 3, 1), -ENOENT, "current task above");
+	ASSERT_EQ(run(skel->progs.add, d, 3, 1), -ENOENT, "id outside");
+	ASSERT_EQ(run(skel->progs.add, root, 3, 1), -ENOENT, "id above");
+	ASSERT_EQ(run(skel->progs.add, NO_ID, 3, 1), -ENOENT, "id of nothing");
+	ASSERT_EQ(run(skel->progs.add, ~0ULL, 3, 1), -ENOENT, "id ~0");
+	ASSERT_EQ(total(fd, d, 0), NO_ENTRY, "lookup outside");
+	ASSERT_EQ(total(fd, 0, 0), NO_ENTRY, "lookup of 0");
+
+	/* What is wrong with the other arguments. */
+	ASSERT_OK(run(skel->progs.add, a, CGROUP_STATS_ELEMS - 1, 1), "last index");
+	ASSERT_EQ(run(skel->progs.add, a, CGROUP_STATS_ELEMS, 1), -E2BIG, "index");
+	ASSERT_EQ(run(skel->progs.add, a, ~0U, 1), -E2BIG, "index ~0");
+	ASSERT_EQ(run_on(THIS_CPU, skel->progs.add, a, 0, 1, 1), -EINVAL, "flags");
+	ASSERT_EQ(run_on(THIS_CPU, skel->progs.add, a, 0, 1, ~0ULL), -EINVAL, "flags ~0");
+	ASSERT_EQ(total(fd, a, 3), 16, "no failed add counts");
+out:
+	cgroup_stats_map__destroy(skel);
+	cg_remove("d");
+	cg_remove("a/b/c");
+	cg_remove("a/b");
+	cg_remove("a");
+}
+
+/* What children and their parent added cancels out, and stays so. */
+static void test_cancel(void)
+{
+	__u64 a, b, c, d;
+	struct cgroup_stats_map *skel;
+	int i, fd;
+
+	a = cg_make("a");
+	b = cg_make("a/b");
+	c = cg_make("a/b/c");
+	d = cg_make("a/b/d");
+	skel = load(a, -1, "add");
+	if (!skel)
+		goto out;
+	fd = bpf_map__fd(skel->maps.stats);
+
+	for (i = 0; i < 2 * nr_cpus; i++) {
+		int cpu = cpus[i % nr_cpus];
+
+		/* Of a child and its parent. */
+		ASSERT_OK(run_on(cpu, skel->progs.add, c, 0, 5, 0), "add c");
+		ASSERT_OK(run_on(cpu, skel->progs.add, b, 0, -5, 0), "add b");
+		ASSERT_EQ(total(fd, b, 0), 0, "b, canceled");
+		ASSERT_OK(run_on(cpu, skel->progs.add, b, 0, 1, 0), "add b");
+		ASSERT_EQ(total(fd, b, 0), 1, "b");
+		ASSERT_EQ(total(fd, a, 0), 1, "a");
+		ASSERT_EQ(total(fd, c, 0), 5, "c");
+		/* Of a grandchild and its grandparent, and of two children. */
+		ASSERT_OK(run_on(cpu, skel->progs.add, c, 1, 7, 0), "add c");
+		ASSERT_OK(run_on(cpu, skel->progs.add, a, 1, -7, 0), "add a");
+		ASSERT_EQ(total(fd, a, 1), 0, "a, canceled");
+		ASSERT_OK(run_on(cpu, skel->progs.add, c, 1, 7, 0), "add c");
+		ASSERT_OK(run_on(cpu, skel->progs.add, d, 1, -14, 0), "add d");
+		ASSERT_EQ(total(fd, a, 1), -7ULL, "a");
+		ASSERT_EQ(total(fd, b, 1), 0, "b, of children");
+		/* Back to 0. */
+		ASSERT_OK(run_on(cpu, skel->progs.add, b, 0, 4, 0), "add b");
+		ASSERT_OK(run_on(cpu, skel->progs.add, c, 0, -5, 0), "add c");
+		ASSERT_OK(run_on(cpu, skel->progs.add, a, 1, 7, 0), "add a");
+		ASSERT_OK(run_on(cpu, skel->progs.add, c, 1, -14, 0), "add c");
+		ASSERT_OK(run_on(cpu, skel->progs.add, d, 1, 14, 0), "add d");
+		if (!ASSERT_EQ(total(fd, c, 0), 0, "c") || !ASSERT_EQ(total(fd, c, 1), 0, "c") ||
+		    !ASSERT_EQ(total(fd, a, 0), 0, "a") || !ASSERT_EQ(total(fd, a, 1), 0, "a"))
+			break;
+	}
+out:
+	cgroup_stats_map__destroy(skel);
+	cg_remove("a/b/d");
+	cg_remove("a/b/c");
+	cg_remove("a/b");
+	cg_remove("a");
+}
+
+/* A map of a cgroup, and later one of its parent, where no map was before. */
+static void test_parent_later(void)
+{
+	__u64 a = cg_make("a"), b = cg_make("a/b"), c = cg_make("a/b/c"), d;
+	struct cgroup_stats_map *low, *high = NULL;
+
+	low = load(c, -1, "add");
+	if (!low)
+		goto out;
+	ASSERT_OK(run(low->progs.add, c, 0, 1), "add c");
+	high = load(a, -1, "add");
+	if (!high)
+		goto out;
+	d = cg_make("a/b/c/d");
+	ASSERT_OK(run_on(cpus[nr_cpus - 1], high->progs.add, c, 0, 10, 0), "add c");
+	ASSERT_OK(run_on(cpus[nr_cpus - 1], high->progs.add, d, 0, 100, 0), "add d");
+	ASSERT_OK(run_on(cpus[nr_cpus - 1], low->progs.add, d, 0, 1000, 0), "add d");
+	ASSERT_EQ(total(bpf_map__fd(high->maps.stats), a, 0), 110, "a");
+	ASSERT_EQ(total(bpf_map__fd(high->maps.stats), b, 0), 110, "b");
+	ASSERT_EQ(total(bpf_map__fd(high->maps.stats), c, 0), 110, "c");
+	ASSERT_EQ(total(bpf_map__fd(low->maps.stats), c, 0), 1001, "c of the first");
+	ASSERT_EQ(total(bpf_map__fd(low->maps.stats), b, 0), NO_ENTRY, "b of the first");
+	cg_remove("a/b/c/d");
+	ASSERT_EQ(total(bpf_map__fd(high->maps.stats), a, 0), 110, "a after rmdir");
+	ASSERT_EQ(total(bpf_map__fd(low->maps.stats), c, 0), 1001, "c after rmdir");
+out:
+	cgroup_stats_map__destroy(low);
+	cgroup_stats_map__destroy(high);
+	cg_remove("a/b/c");
+	cg_remove("a/b");
+	cg_remove("a");
+}
+
+/* What a removed cgroup collected stays in its ancestors. */
+static void test_rmdir(void)
+{
+	struct cgroup_stats_map *skel;
+	__u64 a, b, c, next, key;
+	int i, fd;
+
+	a = cg_make("a");
+	b = cg_make("a/b");
+	c = cg_make("a/b/c");
+	skel = load(a, -1, "add peek");
+	if (!skel)
+		goto out;
+	fd = bpf_map__fd(skel->maps.stats);
+
+	/* Read before, not read at all, read later. */
+	ASSERT_OK(run(skel->progs.add, c, 0, 1), "add");
+	ASSERT_EQ(total(fd, a, 0), 1, "before");
+	for (i = 0; i < nr_cpus; i++)
+		ASSERT_OK(run_on(cpus[i], skel->progs.add, c, 0, 10, 0), "add");
+	cg_remove("a/b/c");
+	ASSERT_EQ(run(skel->progs.add, c, 0, 1), -ENOENT, "add to removed");
+	ASSERT_EQ(run(skel->progs.peek, c, 0, 0), -ENOENT, "lookup of program");
+	ASSERT_EQ(total(fd, c, 0), NO_ENTRY, "c");
+	ASSERT_EQ(total(fd, a, 0), 1 + 10 * nr_cpus, "a at once");
+	ASSERT_EQ(total(fd, b, 0), 1 + 10 * nr_cpus, "b at once");
+
+	/* The same path is a new cgroup. */
+	next = cg_make("a/b/c");
+	ASSERT_NEQ(next, c, "a new id");
+	ASSERT_EQ(total(fd, next, 0), 0, "starts at 0");
+	ASSERT_OK(run(skel->progs.add, next, 0, 1000), "add");
+
+	/* From below a removed parent. */
+	ASSERT_OK(run(skel->progs.add, b, 0, 500), "add");
+	cg_remove("a/b/c");
+	cg_remove("a/b");
+	ASSERT_EQ(total(fd, a, 0), 1501 + 10 * nr_cpus, "a");
+	ASSERT_EQ(count_keys(fd), 1, "entries");
+
+	/* After the releases, which come later, nothing has changed. */
+	for (i = 0; i < 5; i++) {
+		kern_sync_rcu();
+		ASSERT_EQ(total(fd, a, 0), 1501 + 10 * nr_cpus, "a later");
+	}
+
+	/* Without the root the map is empty, but there. */
+	cg_remove("a");
+	a = cg_make("a");
+	ASSERT_EQ(count_keys(fd), 0, "no entries");
+	ASSERT_EQ(bpf_map_get_next_key(fd, NULL, &key), -ENOENT, "get_next_key");
+	ASSERT_EQ(run(skel->progs.add, a, 0, 1), -ENOENT, "add");
+	ASSERT_EQ(total(fd, a, 0), NO_ENTRY, "lookup");
+	{
+		__u64 keys[4], value[4 * CGROUP_STATS_ELEMS], out = 77;
+		__u32 count = 4;
+
+		ASSERT_EQ(bpf_map_lookup_batch(fd, NULL, &out, keys, value, &count, NULL),
+			  -ENOENT, "batch");
+		ASSERT_EQ(count, 0, "batch count");
+		ASSERT_EQ(out, 77, "out_batch left alone");
+	}
+	ASSERT_GT(map_fdinfo(fd, "memlock:"), 0, "fdinfo");
+out:
+	cgroup_stats_map__destroy(skel);
+	cg_try_remove("a/b/c");
+	cg_try_remove("a/b");
+	cg_remove("a");
+}
+
+/* Entries are there when mkdir() and gone when rmdir() of anyone return. */
+static void test_mkdir(void)
+{
+	struct cgroup_stats_map *skel;
+	char path[16];
+	__u64 a, id;
+	int i, fd;
+
+	a = cg_make("a");
+	skel = load(a, -1, "add on_mkdir on_rmdir");
+	if (!skel)
+		goto out;
+	fd = bpf_map__fd(skel->maps.stats);
+	if (!ASSERT_OK(cgroup_stats_map__attach(skel), "attach"))
+		goto out;
+	skel->bss->target_tid = sys_gettid();
+
+	for (i = 0; i < 20; i++) {
+		snprintf(path, sizeof(path), "a/%d", i);
+		id = cg_make(path);
+		ASSERT_EQ(skel->bss->made_id, id, "id in mkdir");
+		ASSERT_OK(skel->bss->made_err, "add in mkdir");
+		ASSERT_OK(run_on(cpus[i % nr_cpus], skel->progs.add, id, 0, 1, 0), "add");
+		if (!ASSERT_EQ(total(fd, id, 0), 6, "own"))
+			break;
+		if (i % 2)
+			continue;
+		skel->bss->gone_err = 0;
+		cg_remove(path);
+		ASSERT_EQ(skel->bss->gone_err, -ENOENT, "add in rmdir");
+	}
+	ASSERT_EQ(total(fd, a, 0), 6 * 20, "all");
+	ASSERT_EQ(count_keys(fd), 11, "entries");
+	skel->bss->target_tid = 0;
+out:
+	cgroup_stats_map__destroy(skel);
+	for (i = 1; i < 20; i += 2) {
+		snprintf(path, sizeof(path), "a/%d", i);
+		cg_remove(path);
+	}
+	cg_remove("a");
+}
+
+/* A cgroup that a socket pins is offline for long before it is released. */
+static void test_pinned(void)
+{
+	struct cgroup_stats_map *skel = NULL, *skel2 = NULL;
+	int i, fd, fd2, sock = -1;
+	__u64 a, b, c;
+
+	a = cg_make("a");
+	b = cg_make("a/b");
+	c = cg_make("a/b/c");
+	skel = load(a, -1, "add");
+	if (!skel)
+		goto out;
+	fd = bpf_map__fd(skel->maps.stats);
+	ASSERT_OK(cg_join("a/b/c"), "join");
+	sock = socket(AF_INET, SOCK_DGRAM, 0);
+	ASSERT_GE(sock, 0, "socket");
+	ASSERT_OK(cg_join(".."), "join root");
+
+	for (i = 0; i < nr_cpus; i++)
+		ASSERT_OK(run_on(cpus[i], skel->progs.add, c, 0, 1, 0), "add");
+	cg_remove("a/b/c");
+	ASSERT_EQ(run(skel->progs.add, c, 0, 1), -ENOENT, "add");
+	ASSERT_EQ(total(fd, c, 0), NO_ENTRY, "lookup");
+	ASSERT_EQ(total(fd, b, 0), nr_cpus, "b");
+	ASSERT_EQ(count_keys(fd), 2, "entries");
+
+	/* A map that comes now has no entry of it, nor of its parent, later. */
+	skel2 = load(a, -1, "add");
+	if (!skel2)
+		goto out;
+	fd2 = bpf_map__fd(skel2->maps.stats);
+	ASSERT_EQ(count_keys(fd2), 2, "entries of another map");
+	ASSERT_OK(run(skel2->progs.add, b, 0, 3), "add");
+	ASSERT_OK(run(skel->progs.add, b, 0, 4), "add");
+	cg_remove("a/b");
+
+	/* Maps come and go meanwhile, with the numbers that are free. */
+	cgroup_stats_map__destroy(skel);
+	skel = load(a, -1, "add");
+	if (!skel)
+		goto out;
+	fd = bpf_map__fd(skel->maps.stats);
+	ASSERT_EQ(total(fd, a, 0), 0, "a new map");
+	ASSERT_OK(run(skel->progs.add, a, 0, 9), "add");
+	ASSERT_EQ(total(fd2, a, 0), 3, "a of the map before");
+
+	close(sock);
+	sock = -1;
+	for (i = 0; i < 5; i++)
+		kern_sync_rcu();
+	ASSERT_EQ(total(fd2, a, 0), 3, "a of the map before, released");
+	ASSERT_EQ(total(fd, a, 0), 9, "a of the new map, released");
+out:
+	cg_join("..");
+	if (sock >= 0)
+		close(sock);
+	cgroup_stats_map__destroy(skel);
+	cgroup_stats_map__destroy(skel2);
+	cg_try_remove("a/b/c");
+	cg_try_remove("a/b");
+	cg_remove("a");
+}
+
+/* Values of every size of interest, each with its first and last element. */
+static void test_sizes(void)
+{
+	static const __u32 sizes[] = { 1, 7, 8, 9, 63, 64, 65, 511, 512 };
+	__u64 a = cg_make("a"), b = cg_make("a/b");
+	struct cgroup_stats_map *skel;
+	__u64 value[MAX_ELEMS + 1];
+	int i, j, fd, nr, bad;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		nr = sizes[i];
+		fd = map_make(a, nr);
+		skel = load(0, fd, "add");
+		if (!skel)
+			break;
+		/* A few on each CPU, read in between, so that lines differ. */
+		ASSERT_OK(run(skel->progs.add, b, 0, 1), "add first");
+		ASSERT_OK(run_on(cpus[nr_cpus - 1], skel->progs.add, b, nr - 1, 2, 0), "add last");
+		ASSERT_EQ(run(skel->progs.add, b, nr, 1), -E2BIG, "one too far");
+		ASSERT_EQ(total(fd, a, nr - 1), 2 + (nr == 1), "last");
+		for (j = 0; j < nr; j += 5)
+			run_on(cpus[j % nr_cpus], skel->progs.add, b, j, j * 100, 0);
+
+		value[nr] = 0x1234;
+		ASSERT_OK(bpf_map_lookup_elem(fd, &a, value), "lookup");
+		ASSERT_EQ(value[nr], 0x1234, "behind the value");
+		for (bad = 0, j = 0; j < nr; j++)
+			bad += value[j] != (j % 5 ? 0 : j * 100) + (j == 0) + 2 * (j == nr - 1);
+		ASSERT_EQ(bad, 0, "wrong elements");
+		cgroup_stats_map__destroy(skel);
+		close(fd);
+	}
+	cg_remove("a/b");
+	cg_remove("a");
+}
+
+/* Several maps: nested, side by side, of one subtree; and one after the other. */
+static void test_maps(void)
+{
+	static const char * const paths[] = { "a", "a/b", "a/b/c", "a/d", "e" };
+	/* Root of each map, by the paths; the last four are made when others went. */
+	static const int roots[] = { 0, 1, 2, 3, 4, 0, 4, 1, 0, 3, 4, 2 };
+	/* Whether the first of two paths is in the subtree of the second. */
+	static const bool in[5][5] = {
+		{ 1, 0, 0, 0, 0 },
+		{ 1, 1, 0, 0, 0 },
+		{ 1, 1, 1, 0, 0 },
+		{ 1, 0, 0, 1, 0 },
+		{ 0, 0, 0, 0, 1 },
+	};
+	int i, j, k, err, round, fds[ARRAY_SIZE(roots)];
+	__u64 ids[5], want[ARRAY_SIZE(roots)][5] = {};
+	struct cgroup_stats_map *skel;
+
+	memset(fds, -1, sizeof(fds));
+	for (i = 0; i < 5; i++)
+		ids[i] = cg_make(paths[i]);
+	skel = load(ids[0], -1, "add_nth");
+	if (!skel)
+		goto out;
+
+	for (round = 0; round < 4; round++) {
+		for (i = 0; i < ARRAY_SIZE(roots); i++) {
+			/* A third of them is replaced in each round. */
+			if (fds[i] >= 0 && i % 3 != round % 3)
+				continue;
+			if (fds[i] >= 0)
+				close(fds[i]);
+			fds[i] = map_make(ids[roots[i]], CGROUP_STATS_ELEMS);
+			memset(want[i], 0, sizeof(want[i]));
+			err = bpf_map_update_elem(bpf_map__fd(skel->maps.maps), &i, &fds[i], 0);
+			if (!ASSERT_OK(err, "set map"))
+				goto out;
+		}
+		for (i = 0; i < ARRAY_SIZE(roots); i++) {
+			for (j = 0; j < 5; j++) {
+				err = run_on(cpus[(i + j) % nr_cpus], skel->progs.add_nth,
+					     ids[j], 0, 1 << (i + j), i);
+				ASSERT_EQ(err, in[j][roots[i]] ? 0 : -ENOENT, "add");
+				for (k = 0; !err && k < 5; k++)
+					want[i][k] += in[j][k] ? 1 << (i + j) : 0;
+			}
+		}
+		for (i = 0; i < ARRAY_SIZE(roots); i++) {
+			for (j = 0; j < 5; j++)
+				ASSERT_EQ(total(fds[i], ids[j], 0),
+					  in[j][roots[i]] ? want[i][j] : NO_ENTRY, "total");
+		}
+	}
+out:
+	cgroup_stats_map__destroy(skel);
+	for (i = 0; i < ARRAY_SIZE(roots); i++)
+		close(fds[i]);
+	for (i = 4; i >= 0; i--)
+		cg_remove(paths[i]);
+}
+
+/* More maps on one cgroup than there are bits in a word. */
+static void test_many_maps(void)
+{
+	int i, err, fds[CGROUP_STATS_MAPS], nr = 70;
+	struct cgroup_stats_map *skel;
+	__u64 a = cg_make("a"), b;
+
+	skel = load(a, -1, "add_nth");
+	if (!skel)
+		goto out;
+	for (i = 0; i < nr; i++) {
+		fds[i] = map_make(a, CGROUP_STATS_ELEMS);
+		err = bpf_map_update_elem(bpf_map__fd(skel->maps.maps), &i, &fds[i], 0);
+		if (!ASSERT_OK(err, "set map"))
+			break;
+	}
+	b = cg_make("a/b");
+	for (i = 0; i < nr; i++)
+		ASSERT_OK(run_on(cpus[i % nr_cpus], skel->progs.add_nth, b, 0, i + 1, i), "add");
+	for (i = 0; i < nr; i++) {
+		ASSERT_EQ(total(fds[i], b, 0), i + 1, "b");
+		ASSERT_EQ(total(fds[i], a, 0), i + 1, "a");
+	}
+	cg_remove("a/b");
+	for (i = 0; i < nr; i++)
+		ASSERT_EQ(total(fds[i], a, 0), i + 1, "a after rmdir");
+	for (i = 0; i < nr; i++)
+		close(fds[i]);
+out:
+	cgroup_stats_map__destroy(skel);
+	cg_remove("a");
+}
+
+/* More cgroups than there are numbers in a chunk. */
+static void test_many_cgroups(void)
+{
+	const int nr = 600;
+	struct cgroup_stats_map *skel;
+	__u64 a = cg_make("a"), *ids = calloc(nr, sizeof(*ids)), sum = 0;
+	int i, fd, bad = 0;
+	char path[32];
+
+	for (i = 0; i < nr / 2; i++) {
+		snprintf(path, sizeof(path), "a/%d", i);
+		ids[i] = cg_make(path);
+	}
+	/* Half of them before the map, half after. */
+	skel = load(a, -1, "add");
+	if (!skel)
+		goto out;
+	fd = bpf_map__fd(skel->maps.stats);
+	for (; i < nr; i++) {
+		snprintf(path, sizeof(path), "a/%d", i);
+		ids[i] = cg_make(path);
+	}
+	ASSERT_EQ(count_keys(fd), nr + 1, "entries");
+
+	for (i = 0; i < nr; i++) {
+		bad += !!run_on(cpus[i % nr_cpus], skel->progs.add, ids[i], 0, i + 1, 0);
+		sum += i + 1;
+	}
+	ASSERT_EQ(bad, 0, "failed adds");
+	/* One flush for all, and then each by itself. */
+	ASSERT_EQ(total(fd, a, 0), sum, "sum");
+	for (i = 0; i < nr; i++)
+		bad += total(fd, ids[i], 0) != i + 1;
+	ASSERT_EQ(bad, 0, "wrong totals");
+
+	/* Each by itself first. */
+	for (i = 0; i < nr; i++) {
+		run_on(cpus[i % nr_cpus], skel->progs.add, ids[i], 1, 1, 0);
+		bad += total(fd, ids[i], 1) != 1;
+	}
+	ASSERT_EQ(bad, 0, "wrong totals");
+	ASSERT_EQ(total(fd, a, 1), nr, "sum");
+
+	for (i = 0; i < nr; i++) {
+		bad += !!run_on(cpus[i % nr_cpus], skel->progs.add, ids[i], 2, 1, 0);
+		snprintf(path, sizeof(path), "a/%d", i);
+		bad += !!cg_try_remove(path);
+		ids[i] = 0;
+	}
+	ASSERT_EQ(bad, 0, "failed adds and rmdirs");
+	ASSERT_EQ(total(fd, a, 2), nr, "sum of the removed");
+	ASSERT_EQ(total(fd, a, 0), sum, "sum of the removed");
+out:
+	for (i = 0; i < nr; i++) {
+		snprintf(path, sizeof(path), "a/%d", i);
+		if (ids[i])
+			cg_remove(path);
+	}
+	free(ids);
+	cgroup_stats_map__destroy(skel);
+	cg_remove("a");
+}
+
+/* --- what is refused --- */
+
+static void test_attributes(void)
+{
+	static const struct {
+		const char *name;
+		__u32 key_size, value_size, max_entries, flags;
+		int err;
+	} cases[] = {
+		{ "as it should be", 8, 16, 0, 0, 0 },
+		{ "no key", 0, 16, 0, 0, -EINVAL },
+		{ "key of 4 bytes", 4, 16, 0, 0, -EINVAL },
+		{ "key of 16 bytes", 16, 16, 0, 0, -EINVAL },
+		{ "no value", 8, 0, 0, 0, -EINVAL },
+		{ "value of 4 bytes", 8, 4, 0, 0, -EINVAL },
+		{ "value of 7 bytes", 8, 7, 0, 0, -EINVAL },
+		{ "value of 9 bytes", 8, 9, 0, 0, -EINVAL },
+		{ "value smaller than its type", 8, 8, 0, 0, -EINVAL },
+		{ "value larger than its type", 8, 24, 0, 0, -EINVAL },
+		{ "value over 4096 bytes", 8, 4104, 0, 0, -EINVAL },
+		{ "value of 2^32 - 8 bytes", 8, -8, 0, 0, -EINVAL },
+		{ "max_entries 1", 8, 16, 1, 0, -EINVAL },
+		{ "max_entries ~0", 8, 16, ~0, 0, -EINVAL },
+		{ "BPF_F_NO_PREALLOC", 8, 16, 0, BPF_F_NO_PREALLOC, -EINVAL },
+		{ "BPF_F_NO_COMMON_LRU", 8, 16, 0, BPF_F_NO_COMMON_LRU, -EINVAL },
+		{ "BPF_F_STACK_BUILD_ID", 8, 16, 0, BPF_F_STACK_BUILD_ID, -EINVAL },
+		{ "BPF_F_ZERO_SEED", 8, 16, 0, BPF_F_ZERO_SEED, -EINVAL },
+		{ "BPF_F_RDONLY_PROG", 8, 16, 0, BPF_F_RDONLY_PROG, -EINVAL },
+		{ "BPF_F_WRONLY_PROG", 8, 16, 0, BPF_F_WRONLY_PROG, -EINVAL },
+		{ "BPF_F_CLONE", 8, 16, 0, BPF_F_CLONE, -EINVAL },
+		{ "BPF_F_MMAPABLE", 8, 16, 0, BPF_F_MMAPABLE, -EINVAL },
+		{ "BPF_F_PRESERVE_ELEMS", 8, 16, 0, BPF_F_PRESERVE_ELEMS, -EINVAL },
+		{ "BPF_F_INNER_MAP", 8, 16, 0, BPF_F_INNER_MAP, -EINVAL },
+		{ "BPF_F_SEGV_ON_FAULT", 8, 16, 0, BPF_F_SEGV_ON_FAULT, -EINVAL },
+		{ "flag 20", 8, 16, 0, 1U << 20, -EINVAL },
+		{ "flag 21", 8, 16, 0, 1U << 21, -EINVAL },
+		{ "flag 31", 8, 16, 0, 1U << 31, -EINVAL },
+		{ "RDONLY and WRONLY", 8, 16, 0, BPF_F_RDONLY | BPF_F_WRONLY, -EINVAL },
+		{ "RDONLY", 8, 16, 0, BPF_F_RDONLY, 0 },
+		{ "WRONLY", 8, 16, 0, BPF_F_WRONLY, 0 },
+		{ "NUMA node 0", 8, 16, 0, BPF_F_NUMA_NODE, 0 },
+	};
+	__u64 a = cg_make("a"), value[2] = {}, old_caps;
+	struct map_attr good = map_attr(a, 2), attr;
+	int i, fd;
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		attr = good;
+		attr.key_size = cases[i].key_size;
+		attr.value_size = cases[i].value_size;
+		attr.max_entries = cases[i].max_entries;
+		attr.opts.map_flags = cases[i].flags;
+		fd = map_try(&attr);
+		ASSERT_EQ(fd < 0 ? fd : 0, cases[i].err, cases[i].name);
+		if (fd < 0)
+			continue;
+		/* Access through the fd is as with any map. */
+		ASSERT_EQ(bpf_map_lookup_elem(fd, &a, value),
+			  cases[i].flags & BPF_F_WRONLY ? -EPERM : 0, cases[i].name);
+		ASSERT_EQ(bpf_map_update_elem(fd, &a, value, 0),
+			  cases[i].flags & BPF_F_RDONLY ? -EPERM : -EOPNOTSUPP, cases[i].name);
+		close(fd);
+	}
+
+	attr = good;
+	attr.opts.map_flags = BPF_F_NUMA_NODE;
+	attr.opts.numa_node = 1000;
+	ASSERT_EQ(map_try(&attr), -EINVAL, "NUMA node 1000");
+
+	/* BTF is a must. */
+	attr = good;
+	attr.opts.btf_key_type_id = 0;
+	ASSERT_EQ(map_try(&attr), -EINVAL, "no type of key");
+	attr.opts.btf_value_type_id = 0;
+	ASSERT_EQ(map_try(&attr), -EINVAL, "no types");
+	attr.opts.btf_fd = 0;
+	ASSERT_EQ(map_try(&attr), -EINVAL, "no BTF");
+	attr = good;
+	attr.opts.btf_value_type_id = 0;
+	ASSERT_EQ(map_try(&attr), -EINVAL, "no type of value");
+	attr.opts.btf_value_type_id = 1000;
+	ASSERT_EQ(map_try(&attr), -EINVAL, "no such type of value");
+	attr = good;
+	attr.opts.btf_key_type_id = 1000;
+	ASSERT_EQ(map_try(&attr), -EINVAL, "no such type of key");
+	attr = good;
+	attr.opts.btf_fd = -1;
+	ASSERT_EQ(map_try(&attr), -EBADF, "bad BTF fd");
+	attr = good;
+	attr.opts.map_ifindex = 1;
+	ASSERT_LT(map_try(&attr), 0, "offload");
+	ASSERT_EQ(count_keys(-1), 0, "no map, no keys");
+
+	/* Without CAP_BPF; CAP_SYS_ADMIN implies it. */
+	if (ASSERT_OK(cap_disable_effective(1ULL << CAP_BPF | 1ULL << CAP_SYS_ADMIN, &old_caps),
+		      "drop caps")) {
+		ASSERT_EQ(map_try(&good), -EPERM, "no CAP_BPF");
+		ASSERT_OK(cap_enable_effective(old_caps, NULL), "restore caps");
+	}
+	close(good.opts.btf_fd);
+	cg_remove("a");
+}
+
+/* Key and value types: each function adds its types and returns the value's id. */
+
+static int add_struct(struct btf *btf, const char *name, __u32 size)
+{
+	return btf__add_struct(btf, name, size);
+}
+
+/* Of @nr members of @type. */
+static int struct_of(struct btf *btf, int type, __u32 size, int nr)
+{
+	int i, id = add_struct(btf, "s", size * nr);
+	char name[16];
+
+	for (i = 0; i < nr; i++) {
+		snprintf(name, sizeof(name), "m%d", i);
+		btf__add_field(btf, name, type, i * size * 8, 0);
+	}
+	return id;
+}
+
+static int nested_structs(struct btf *btf, int depth)
+{
+	int type = T_U64;
+
+	while (depth--)
+		type = struct_of(btf, type, 8, 1);
+	return type;
+}
+
+static int nested_arrays(struct btf *btf, int depth)
+{
+	int type = T_U64;
+
+	while (depth--)
+		type = btf__add_array(btf, T_U32, type, 1);
+	return type;
+}
+
+static int v_u64(struct btf *btf)
+{
+	return T_U64;
+}
+
+static int v_s64(struct btf *btf)
+{
+	return btf__add_int(btf, "s64", 8, BTF_INT_SIGNED);
+}
+
+static int v_char64(struct btf *btf)
+{
+	return btf__add_int(btf, "c64", 8, BTF_INT_CHAR);
+}
+
+static int v_typedefs(struct btf *btf)
+{
+	int s = struct_of(btf, btf__add_const(btf, btf__add_typedef(btf, "t1", T_U64)), 8, 2);
+
+	return btf__add_typedef(btf, "t2", btf__add_volatile(btf, btf__add_const(btf, s)));
+}
+
+static int v_array(struct btf *btf)
+{
+	return btf__add_array(btf, T_U32, T_U64, 2);
+}
+
+static int v_mixed_signs(struct btf *btf)
+{
+	int s64 = v_s64(btf), id = add_struct(btf, "s", 16);
+
+	btf__add_field(btf, "a", T_U64, 0, 0);
+	btf__add_field(btf, "b", s64, 64, 0);
+	return id;
+}
+
+static int v_array_in_struct(struct btf *btf)
+{
+	int array = v_array(btf), id = add_struct(btf, "s", 32);
+
+	btf__add_field(btf, "a", T_U64, 0, 0);
+	btf__add_field(btf, "b", array, 64, 0);
+	btf__add_field(btf, "c", T_U64, 192, 0);
+	return id;
+}
+
+static int v_array_of_structs(struct btf *btf)
+{
+	return btf__add_array(btf, T_U32, struct_of(btf, T_U64, 8, 3), 5);
+}
+
+static int v_structs_8(struct btf *btf)
+{
+	return nested_structs(btf, 8);
+}
+
+static int v_structs_9(struct btf *btf)
+{
+	return nested_structs(btf, 9);
+}
+
+static int v_structs_40(struct btf *btf)
+{
+	return nested_structs(btf, 40);
+}
+
+static int v_arrays_8(struct btf *btf)
+{
+	return nested_arrays(btf, 8);
+}
+
+static int v_arrays_9(struct btf *btf)
+{
+	return nested_arrays(btf, 9);
+}
+
+static int v_u32(struct btf *btf)
+{
+	return T_U32;
+}
+
+static int v_u32s(struct btf *btf)
+{
+	return struct_of(btf, T_U32, 4, 4);
+}
+
+static int v_u128(struct btf *btf)
+{
+	return btf__add_int(btf, "u128", 16, 0);
+}
+
+static int v_mixed_widths(struct btf *btf)
+{
+	int id = add_struct(btf, "s", 16);
+
+	btf__add_field(btf, "a", T_U64, 0, 0);
+	btf__add_field(btf, "b", T_U32, 64, 0);
+	btf__add_field(btf, "c", T_U32, 96, 0);
+	return id;
+}
+
+static int v_bits(struct btf *btf)
+{
+	int id = btf__add_int(btf, "u64:32", 8, 0);
+
+	*(__u32 *)(btf__type_by_id(btf, id) + 1) = 32;
+	return id;
+}
+
+static int v_pointer(struct btf *btf)
+{
+	return btf__add_ptr(btf, T_U64);
+}
+
+static int v_pointer_member(struct btf *btf)
+{
+	return struct_of(btf, btf__add_ptr(btf, T_U64), 8, 2);
+}
+
+static int v_bitfield(struct btf *btf)
+{
+	int id = add_struct(btf, "s", 8);
+
+	btf__add_field(btf, "a", T_U64, 0, 32);
+	btf__add_field(btf, "b", T_U64, 32, 32);
+	return id;
+}
+
+static int v_bitfield_64(struct btf *btf)
+{
+	int id = add_struct(btf, "s", 8);
+
+	btf__add_field(btf, "a", T_U64, 0, 64);
+	return id;
+}
+
+static int v_float(struct btf *btf)
+{
+	return struct_of(btf, btf__add_float(btf, "double", 8), 8, 1);
+}
+
+static int v_hole(struct btf *btf)
+{
+	int id = add_struct(btf, "s", 24);
+
+	btf__add_field(btf, "a", T_U64, 0, 0);
+	btf__add_field(btf, "b", T_U64, 128, 0);
+	return id;
+}
+
+static int v_hole_in_front(struct btf *btf)
+{
+	int id = add_struct(btf, "s", 16);
+
+	btf__add_field(btf, "a", T_U64, 64, 0);
+	return id;
+}
+
+static int v_padding(struct btf *btf)
+{
+	int id = add_struct(btf, "s", 16);
+
+	btf__add_field(btf, "a", T_U64, 0, 0);
+	return id;
+}
+
+static int v_padded_array(struct btf *btf)
+{
+	return btf__add_array(btf, T_U32, v_padding(btf), 2);
+}
+
+static int v_overlap(struct btf *btf)
+{
+	int id = add_struct(btf, "s", 16);
+
+	btf__add_field(btf, "a", T_U64, 0, 0);
+	btf__add_field(btf, "b", T_U64, 0, 0);
+	return id;
+}
+
+static int v_unaligned(struct btf *btf)
+{
+	int id = add_struct(btf, "s", 16);
+
+	btf__add_field(btf, "a", T_U64, 0, 0);
+	btf__add_field(btf, "b", T_U64, 32, 0);
+	return id;
+}
+
+static int v_union(struct btf *btf)
+{
+	int id = btf__add_union(btf, "u", 8);
+
+	btf__add_field(btf, "a", T_U64, 0, 0);
+	return id;
+}
+
+static int v_union_member(struct btf *btf)
+{
+	return struct_of(btf, v_union(btf), 8, 2);
+}
+
+static int v_enum64(struct btf *btf)
+{
+	int id = btf__add_enum64(btf, "e", 8, false);
+
+	btf__add_enum64_value(btf, "e1", 1);
+	return struct_of(btf, id, 8, 1);
+}
+
+static int v_empty_struct(struct btf *btf)
+{
+	return add_struct(btf, "s", 0);
+}
+
+static int v_no_members(struct btf *btf)
+{
+	return add_struct(btf, "s", 8);
+}
+
+static int v_no_members_nested(struct btf *btf)
+{
+	return struct_of(btf, v_no_members(btf), 8, 2);
+}
+
+static int v_no_elements(struct btf *btf)
+{
+	return btf__add_array(btf, T_U32, T_U64, 0);
+}
+
+static int v_empty_member(struct btf *btf)
+{
+	int empty = v_empty_struct(btf), id = add_struct(btf, "s", 16);
+
+	btf__add_field(btf, "a", T_U64, 0, 0);
+	btf__add_field(btf, "b", empty, 64, 0);
+	btf__add_field(btf, "c", T_U64, 64, 0);
+	return id;
+}
+
+static int v_flexible(struct btf *btf)
+{
+	int array = v_no_elements(btf), id = add_struct(btf, "s", 8);
+
+	btf__add_field(btf, "a", T_U64, 0, 0);
+	btf__add_field(btf, "b", array, 64, 0);
+	return id;
+}
+
+/* What all overlaps has one element at most, and no end of members. */
+static int v_overlap_many(struct btf *btf)
+{
+	int inner = v_no_members(btf), id = add_struct(btf, "s", 8), i;
+	char name[16];
+
+	for (i = 0; i < 1000; i++) {
+		snprintf(name, sizeof(name), "m%d", i);
+		btf__add_field(btf, name, inner, 0, 0);
+	}
+	return id;
+}
+
+static int v_fwd(struct btf *btf)
+{
+	return btf__add_fwd(btf, "f", BTF_FWD_STRUCT);
+}
+
+static int v_func_pointer(struct btf *btf)
+{
+	return struct_of(btf, btf__add_ptr(btf, btf__add_func_proto(btf, 0)), 8, 1);
+}
+
+static int v_spin_lock(struct btf *btf)
+{
+	int lock = add_struct(btf, "bpf_spin_lock", 4), id;
+
+	btf__add_field(btf, "val", T_U32, 0, 0);
+	id = add_struct(btf, "s", 16);
+	btf__add_field(btf, "a", T_U64, 0, 0);
+	btf__add_field(btf, "lock", lock, 64, 0);
+	btf__add_field(btf, "b", T_U32, 96, 0);
+	return id;
+}
+
+static int v_timer(struct btf *btf)
+{
+	int timer = add_struct(btf, "bpf_timer", 16);
+
+	btf__add_field(btf, "__opaque", v_array(btf), 0, 0);
+	return struct_of(btf, timer, 16, 1);
+}
+
+static int tagged(struct btf *btf, const char *tag, int member)
+{
+	int id = struct_of(btf, T_U64, 8, 2);
+
+	btf__add_decl_tag(btf, tag, id, member);
+	return id;
+}
+
+static int v_tag_max(struct btf *btf)
+{
+	return tagged(btf, "cgroup_stats:max", 1);
+}
+
+static int v_tag_min(struct btf *btf)
+{
+	return tagged(btf, "cgroup_stats:min", 0);
+}
+
+static int v_tag_new(struct btf *btf)
+{
+	return tagged(btf, "cgroup_stats:new", 0);
+}
+
+static int v_tag_two(struct btf *btf)
+{
+	int id = tagged(btf, "cgroup_stats:min", 0);
+
+	btf__add_decl_tag(btf, "cgroup_stats:max", id, 0);
+	return id;
+}
+
+static int v_tag_nested(struct btf *btf)
+{
+	return struct_of(btf, tagged(btf, "cgroup_stats:max", 1), 16, 3);
+}
+
+static int v_tag_other(struct btf *btf)
+{
+	int id = tagged(btf, "somebody_elses:max", 1);
+
+	btf__add_decl_tag(btf, "max", id, 1);
+	btf__add_decl_tag(btf, "cgroup_stats", id, 0);
+	return id;
+}
+
+static int v_bad_first_of_many(struct btf *btf)
+{
+	return btf__add_array(btf, T_U32, v_padding(btf), 256);
+}
+
+static const struct shape {
+	const char *name;
+	int (*value)(struct btf *btf);
+	__u32 size;
+	int err;
+} shapes[] = {
+	{ "u64", v_u64, 8, 0 },
+	{ "s64", v_s64, 8, 0 },
+	{ "64-bit char", v_char64, 8, 0 },
+	{ "typedefs and qualifiers", v_typedefs, 16, 0 },
+	{ "array", v_array, 16, 0 },
+	{ "both signs", v_mixed_signs, 16, 0 },
+	{ "array in struct", v_array_in_struct, 32, 0 },
+	{ "array of structs", v_array_of_structs, 120, 0 },
+	{ "structs 8 deep", v_structs_8, 8, 0 },
+	{ "arrays 8 deep", v_arrays_8, 8, 0 },
+	{ "tags of others", v_tag_other, 16, 0 },
+	{ "structs 9 deep", v_structs_9, 8, -EINVAL },
+	{ "structs 40 deep", v_structs_40, 8, -EINVAL },
+	{ "arrays 9 deep", v_arrays_9, 8, -EINVAL },
+	{ "u32", v_u32, 4, -EINVAL },
+	{ "u32 of 8 bytes", v_u32, 8, -EINVAL },
+	{ "u32s", v_u32s, 16, -EINVAL },
+	{ "u128", v_u128, 16, -EINVAL },
+	{ "both widths", v_mixed_widths, 16, -EINVAL },
+	{ "32 bits in 64", v_bits, 8, -EINVAL },
+	{ "pointer", v_pointer, 8, -EINVAL },
+	{ "pointers", v_pointer_member, 16, -EINVAL },
+	{ "bitfields", v_bitfield, 8, -EINVAL },
+	{ "bitfield of 64", v_bitfield_64, 8, -EINVAL },
+	{ "double", v_float, 8, -EINVAL },
+	{ "hole", v_hole, 24, -EINVAL },
+	{ "hole in front", v_hole_in_front, 16, -EINVAL },
+	{ "padding", v_padding, 16, -EINVAL },
+	{ "array with padding", v_padded_array, 32, -EINVAL },
+	{ "overlapping", v_overlap, 16, -EINVAL },
+	{ "unaligned", v_unaligned, 16, -EINVAL },
+	{ "union", v_union, 8, -EINVAL },
+	{ "unions", v_union_member, 16, -EINVAL },
+	{ "enum64", v_enum64, 8, -EINVAL },
+	{ "empty struct", v_empty_struct, 8, -EINVAL },
+	{ "struct without members", v_no_members, 8, -EINVAL },
+	{ "structs without members", v_no_members_nested, 16, -EINVAL },
+	{ "array of nothing", v_no_elements, 8, -EINVAL },
+	{ "empty member", v_empty_member, 16, -EINVAL },
+	{ "flexible array", v_flexible, 8, -EINVAL },
+	{ "members at the same place", v_overlap_many, 8, -EINVAL },
+	{ "forward", v_fwd, 8, -EINVAL },
+	{ "function pointer", v_func_pointer, 8, -EINVAL },
+	{ "spin lock", v_spin_lock, 16, -EOPNOTSUPP },
+	{ "timer", v_timer, 16, -EOPNOTSUPP },
+	{ "max", v_tag_max, 16, -EINVAL },
+	{ "min", v_tag_min, 16, -EINVAL },
+	{ "unknown operation", v_tag_new, 16, -EINVAL },
+	{ "two operations", v_tag_two, 16, -EINVAL },
+	{ "nested operation", v_tag_nested, 48, -EINVAL },
+	{ "bad, and large", v_bad_first_of_many, 4096, -EINVAL },
+};
+
+static void test_value_types(void)
+{
+	struct map_attr attr = map_attr(cg_make("a"), 1);
+	struct btf *btf;
+	int i, fd;
+
+	close(attr.opts.btf_fd);
+	for (i = 0; i < ARRAY_SIZE(shapes); i++) {
+		btf = btf_ints();
+		if (!btf)
+			break;
+		attr.opts.btf_value_type_id = shapes[i].value(btf);
+		attr.opts.btf_fd = btf_load(btf);
+		attr.value_size = shapes[i].size;
+		fd = map_try(&attr);
+		ASSERT_EQ(fd < 0 ? fd : 0, shapes[i].err, shapes[i].name);
+		if (fd >= 0)
+			close(fd);
+		close(attr.opts.btf_fd);
+	}
+	cg_remove("a");
+}
+
+static int k_struct(struct btf *btf)
+{
+	return struct_of(btf, T_U64, 8, 1);
+}
+
+static int k_enum64(struct btf *btf)
+{
+	int id = btf__add_enum64(btf, "e", 8, false);
+
+	btf__add_enum64_value(btf, "e1", 1);
+	return id;
+}
+
+static int k_typedef(struct btf *btf)
+{
+	return btf__add_typedef(btf, "cgroup_id", btf__add_const(btf, T_U64));
+}
+
+static int k_array(struct btf *btf)
+{
+	return btf__add_array(btf, T_U32, T_U32, 2);
+}
+
+static void test_key_types(void)
+{
+	static const struct shape keys[] = {
+		{ "u64", v_u64, 8, 0 },
+		{ "typedef", k_typedef, 8, 0 },
+		{ "s64", v_s64, 8, -EINVAL },
+		{ "u32", v_u32, 8, -EINVAL },
+		{ "u32 of 4 bytes", v_u32, 4, -EINVAL },
+		{ "32 bits in 64", v_bits, 8, -EINVAL },
+		{ "struct", k_struct, 8, -EINVAL },
+		{ "enum64", k_enum64, 8, -EINVAL },
+		{ "u32s", k_array, 8, -EINVAL },
+		{ "pointer", v_pointer, 8, -EINVAL },
+		{ "double", v_float, 8, -EINVAL },
+	};
+	struct map_attr attr = map_attr(cg_make("a"), 1);
+	struct btf *btf;
+	int i, fd;
+
+	close(attr.opts.btf_fd);
+	attr.opts.btf_value_type_id = T_U64;
+	for (i = 0; i < ARRAY_SIZE(keys); i++) {
+		btf = btf_ints();
+		if (!btf)
+			break;
+		attr.opts.btf_key_type_id = keys[i].value(btf);
+		attr.opts.btf_fd = btf_load(btf);
+		attr.key_size = keys[i].size;
+		fd = map_try(&attr);
+		ASSERT_EQ(fd < 0 ? fd : 0, keys[i].err, keys[i].name);
+		if (fd >= 0)
+			close(fd);
+		close(attr.opts.btf_fd);
+	}
+	cg_remove("a");
+}
+
+/* --- roots --- */
+
+struct ns_test {
+	__u64 a, b, c, d;
+	int joined, unshared;
+	int parent, sibling, self, child, above;
+	__u64 first;
+	int nr;
+};
+
+static void in_namespace(void *arg)
+{
+	struct ns_test *t = arg;
+	struct map_attr attr;
+	int fd;
+
+	t->joined = cg_join("a/b");
+	t->unshared = unshare(CLONE_NEWCGROUP);
+	if (t->joined || t->unshared)
+		return;
+	attr = map_attr(0, 1);
+
+#define CREATE(id) ({ attr.opts.map_extra = id; fd = map_try(&attr); fd; })
+	t->parent = CREATE(t->a);
+	t->sibling = CREATE(t->d);
+	t->above = CREATE(cg_root_id());
+	t->child = CREATE(t->c);
+	t->self = CREATE(t->b);
+	/* 0 is the namespace's root. */
+	fd = CREATE(0);
+	t->nr = count_keys(fd);
+	bpf_map_get_next_key(fd, NULL, &t->first);
+#undef CREATE
+}
+
+/* Whether v2 has a cgroup of this id. */
+static bool v2_has(__u64 id)
+{
+	union {
+		struct file_handle fh;
+		char space[sizeof(struct file_handle) + sizeof(__u64)];
+	} u = { .fh.handle_bytes = sizeof(id), .fh.handle_type = 0xfe /* FILEID_KERNFS */ };
+	struct stat st;
+	bool dir;
+	int fd;
+
+	memcpy(u.fh.f_handle, &id, sizeof(id));
+	fd = open_by_handle_at(workdir, &u.fh, O_RDONLY);
+	if (fd < 0)
+		return false;
+	dir = fstat(fd, &st) || S_ISDIR(st.st_mode);
+	close(fd);
+	return dir;
+}
+
+/* Ids of a hierarchy of v1 are not for us. */
+static void check_v1(struct map_attr *attr)
+{
+	char dir[] = "/tmp/cgroup_stats_v1_XXXXXX", path[64];
+	int i, checked = 0;
+	__u64 id;
+
+	if (!ASSERT_OK_PTR(mkdtemp(dir), "mkdtemp"))
+		return;
+	if (mount("none", dir, "cgroup", 0, "none,name=cgroup_stats_map")) {
+		printf("no cgroup v1\n");
+		goto out;
+	}
+	for (i = 0; i < 8; i++) {
+		snprintf(path, sizeof(path), "%s/%d", dir, i);
+		if (!ASSERT_OK(mkdir(path, 0755), "mkdir v1"))
+			break;
+		id = dir_id(AT_FDCWD, path);
+		if (id && !v2_has(id)) {
+			attr->opts.map_extra = id;
+			ASSERT_EQ(map_try(attr), -ENOENT, "v1");
+			checked++;
+		}
+		ASSERT_OK(rmdir(path), "rmdir v1");
+	}
+	ASSERT_GT(checked, 0, "ids of v1");
+	umount(dir);
+out:
+	rmdir(dir);
+}
+
+static void test_roots(void)
+{
+	struct ns_test *t;
+	struct map_attr attr;
+	__u64 gone;
+	int fd;
+
+	t = mmap(NULL, sizeof(*t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (!ASSERT_NEQ(t, MAP_FAILED, "mmap"))
+		return;
+	t->a = cg_make("a");
+	t->b = cg_make("a/b");
+	t->c = cg_make("a/b/c");
+	t->d = cg_make("d");
+	gone = cg_make("e");
+	cg_remove("e");
+	attr = map_attr(0, 1);
+
+	attr.opts.map_extra = gone;
+	ASSERT_EQ(map_try(&attr), -ENOENT, "removed");
+	attr.opts.map_extra = NO_ID;
+	ASSERT_EQ(map_try(&attr), -ENOENT, "no such id");
+	attr.opts.map_extra = ~0ULL;
+	ASSERT_EQ(map_try(&attr), -ENOENT, "id ~0");
+	attr.opts.map_extra = dir_id(workdir, "cgroup.procs");
+	ASSERT_EQ(map_try(&attr), -ENOENT, "a file's id");
+	attr.opts.map_extra = t->a | 1ULL << 32;
+	ASSERT_EQ(map_try(&attr), -ENOENT, "another generation");
+
+	check_v1(&attr);
+
+	/* 0 is all of the hierarchy, here. */
+	attr.opts.map_extra = 0;
+	fd = map_try(&attr);
+	ASSERT_EQ(total(fd, cg_root_id(), 0), 0, "root");
+	ASSERT_EQ(total(fd, dir_id(workdir, "."), 0), 0, "workdir");
+	ASSERT_EQ(total(fd, t->c, 0), 0, "c");
+	close(fd);
+
+	reap(spawn(in_namespace, t));
+	ASSERT_OK(t->joined, "join");
+	ASSERT_OK(t->unshared, "unshare");
+	ASSERT_EQ(t->parent, -ENOENT, "parent of namespace");
+	ASSERT_EQ(t->sibling, -ENOENT, "outside of namespace");
+	ASSERT_EQ(t->above, -ENOENT, "above namespace");
+	ASSERT_GE(t->self, 0, "root of namespace");
+	ASSERT_GE(t->child, 0, "in namespace");
+	ASSERT_EQ(t->nr, 2, "entries of namespace");
+	ASSERT_TRUE(t->first == t->b || t->first == t->c, "the namespace's");
+
+	close(attr.opts.btf_fd);
+	cg_remove("d");
+	cg_remove("a/b/c");
+	cg_remove("a/b");
+	cg_remove("a");
+	munmap(t, sizeof(*t));
+}
+
+/* --- system calls --- */
+
+static void test_syscalls(void)
+{
+	__u64 a = cg_make("a"), b = cg_make("a/b"), key = a, value[CGROUP_STATS_ELEMS] = {}, next;
+	int fd = map_make(a, CGROUP_STATS_ELEMS), ro, wo;
+	struct map_attr attr = map_attr(a, 1);
+	void *bad = (void *)8;
+	__u32 count = 1;
+
+	ASSERT_OK(bpf_map_lookup_elem(fd, &key, value), "lookup");
+	ASSERT_EQ(bpf_map_lookup_elem_flags(fd, &key, value, BPF_F_LOCK), -EINVAL, "BPF_F_LOCK");
+	ASSERT_EQ(bpf_map_lookup_elem_flags(fd, &key, value, BPF_EXIST), -EINVAL, "BPF_EXIST");
+	ASSERT_EQ(bpf_map_lookup_elem(fd, NULL, value), -EFAULT, "NULL key");
+	ASSERT_EQ(bpf_map_lookup_elem(fd, bad, value), -EFAULT, "bad key");
+	ASSERT_EQ(bpf_map_lookup_elem(fd, &key, bad), -EFAULT, "bad value");
+	ASSERT_EQ(bpf_map_update_elem(fd, &key, value, BPF_ANY), -EOPNOTSUPP, "BPF_ANY");
+	ASSERT_EQ(bpf_map_update_elem(fd, &key, value, BPF_EXIST), -EOPNOTSUPP, "BPF_EXIST");
+	ASSERT_EQ(bpf_map_delete_elem(fd, &key), -EOPNOTSUPP, "delete");
+	ASSERT_EQ(bpf_map_lookup_and_delete_elem(fd, &key, value), -ENOTSUPP, "lookup_and_delete");
+	ASSERT_EQ(bpf_map_update_batch(fd, &key, value, &count, NULL), -ENOTSUPP, "update_batch");
+	count = 1;
+	ASSERT_EQ(bpf_map_delete_batch(fd, &key, &count, NULL), -ENOTSUPP, "delete_batch");
+	count = 1;
+	ASSERT_EQ(bpf_map_lookup_and_delete_batch(fd, NULL, &next, &key, value, &count, NULL),
+		  -ENOTSUPP, "lookup_and_delete_batch");
+	ASSERT_EQ((long)mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0), -1, "mmap");
+
+	/* In ascending order, from anywhere. */
+	ASSERT_OK(bpf_map_get_next_key(fd, NULL, &next), "NULL");
+	ASSERT_EQ(next, MIN(a, b), "first");
+	key = 0;
+	ASSERT_OK(bpf_map_get_next_key(fd, &key, &next), "0");
+	ASSERT_EQ(next, MIN(a, b), "after 0");
+	key = next;
+	ASSERT_OK(bpf_map_get_next_key(fd, &key, &next), "the first");
+	ASSERT_EQ(next, MAX(a, b), "second");
+	key = next - 1;
+	ASSERT_OK(bpf_map_get_next_key(fd, &key, &next), "nobody's");
+	ASSERT_EQ(next, MAX(a, b), "after nobody's");
+	key = next;
+	ASSERT_EQ(bpf_map_get_next_key(fd, &key, &next), -ENOENT, "the last");
+	key = NO_ID;
+	ASSERT_EQ(bpf_map_get_next_key(fd, &key, &next), -ENOENT, "beyond");
+	key = ~0ULL;
+	ASSERT_EQ(bpf_map_get_next_key(fd, &key, &next), -ENOENT, "~0");
+	ASSERT_EQ(bpf_map_get_next_key(fd, bad, &next), -EFAULT, "bad key");
+	ASSERT_EQ(bpf_map_get_next_key(fd, NULL, bad), -EFAULT, "bad next_key");
+
+	/* Of a cgroup that has just gone. */
+	key = MIN(a, b);
+	cg_remove("a/b");
+	if (key == a) {
+		ASSERT_EQ(bpf_map_get_next_key(fd, &b, &next), -ENOENT, "removed");
+	} else {
+		ASSERT_OK(bpf_map_get_next_key(fd, &b, &next), "removed");
+		ASSERT_EQ(next, a, "after removed");
+	}
+
+	/* Nobody writes, so freezing is no change. */
+	key = a;
+	ASSERT_OK(bpf_map_freeze(fd), "freeze");
+	ASSERT_OK(bpf_map_lookup_elem(fd, &key, value), "frozen lookup");
+	ASSERT_EQ(bpf_map_update_elem(fd, &key, value, 0), -EPERM, "frozen update");
+
+	/* Read-only and write-only fds. */
+	attr.opts.map_flags = BPF_F_RDONLY;
+	ro = map_try(&attr);
+	attr.opts.map_flags = BPF_F_WRONLY;
+	wo = map_try(&attr);
+	count = 1;
+	ASSERT_OK(bpf_map_lookup_elem(ro, &key, value), "read-only lookup");
+	ASSERT_OK(bpf_map_get_next_key(ro, NULL, &next), "read-only get_next_key");
+	ASSERT_EQ(bpf_map_update_elem(ro, &key, value, 0), -EPERM, "read-only update");
+	ASSERT_EQ(bpf_map_delete_elem(ro, &key), -EPERM, "read-only delete");
+	ASSERT_EQ(bpf_map_lookup_elem(wo, &key, value), -EPERM, "write-only lookup");
+	ASSERT_EQ(bpf_map_get_next_key(wo, NULL, &next), -EPERM, "write-only get_next_key");
+	ASSERT_EQ(bpf_map_lookup_batch(wo, NULL, &next, &key, value, &count, NULL), -EPERM,
+		  "write-only batch");
+	ASSERT_EQ(bpf_map_update_elem(wo, &key, value, 0), -EOPNOTSUPP, "write-only update");
+
+	close(ro);
+	close(wo);
+	close(fd);
+	close(attr.opts.btf_fd);
+	cg_remove("a");
+}
+
+static void test_batch(void)
+{
+	const int nr = 100, elems = CGROUP_STATS_ELEMS;
+	__u64 a = cg_make("a"), in, out, *keys, *values, *order, key, *prev = NULL;
+	LIBBPF_OPTS(bpf_map_batch_opts, opts);
+	struct cgroup_stats_map *skel;
+	int i, fd, err, step, bad = 0;
+	__u32 count, done;
+	char path[16];
+
+	keys = calloc(nr + 2, sizeof(__u64));
+	order = calloc(nr + 2, sizeof(__u64));
+	values = calloc(nr + 2, sizeof(__u64) * elems);
+	for (i = 0; i < nr; i++) {
+		snprintf(path, sizeof(path), "a/%d", i);
+		cg_make(path);
+	}
+	skel = load(a, -1, "add");
+	if (!skel)
+		goto out;
+	fd = bpf_map__fd(skel->maps.stats);
+	for (i = 0; i <= nr && !bpf_map_get_next_key(fd, prev, &order[i]); i++) {
+		prev = &order[i];
+		bad += i && order[i - 1] >= order[i];
+	}
+	ASSERT_EQ(i, nr + 1, "keys");
+	ASSERT_EQ(bad, 0, "out of order");
+	ASSERT_EQ(order[0], a, "first");
+
+	/* In steps of each size, with fresh adds that no flush has seen yet. */
+	for (step = 1; step <= nr + 2; step += step < 9 ? 1 : 31) {
+		for (i = 0; i <= nr; i++)
+			bad += !!run_on(cpus[i % nr_cpus], skel->progs.add, order[i], 1, i, 0);
+		for (done = 0, err = 0; !err && done <= nr; done += count) {
+			count = step;
+			err = bpf_map_lookup_batch(fd, done ? &in : NULL, &out, keys + done,
+						   values + done * elems, &count, NULL);
+			in = out;
+			if (!ASSERT_LE(done + count, nr + 1, "count"))
+				goto out;
+		}
+		if (!err) {
+			count = step;
+			err = bpf_map_lookup_batch(fd, &in, &out, keys + done, values, &count, NULL);
+			ASSERT_EQ(count, 0, "count behind the end");
+		}
+		ASSERT_EQ(err, -ENOENT, "the end");
+		ASSERT_EQ(done, nr + 1, "all of them");
+		ASSERT_OK(memcmp(keys, order, (nr + 1) * sizeof(*keys)), "same order");
+		for (i = 1; i <= nr; i++) {
+			bad += values[i * elems + 1] != total(fd, order[i], 1) ||
+			       values[i * elems + 1] % i;
+		}
+		if (!ASSERT_EQ(bad, 0, "adds and values"))
+			break;
+	}
+
+	/* One call for all: a snapshot, its root the sum of the rest and its own. */
+	count = nr + 2;
+	ASSERT_EQ(bpf_map_lookup_batch(fd, NULL, &out, keys, values, &count, NULL), -ENOENT,
+		  "all at once");
+	ASSERT_EQ(count, nr + 1, "count");
+	for (i = 1, key = 0; i <= nr; i++)
+		key += values[i * elems + 1];
+	ASSERT_EQ(values[1], key, "root");
+
+	/* From ids that nobody has. */
+	in = order[3] + 1;
+	count = 1;
+	ASSERT_OK(bpf_map_lookup_batch(fd, &in, &out, keys, values, &count, NULL), "from between");
+	ASSERT_EQ(keys[0], order[3] + 1 == order[4] ? order[5] : order[4], "from between");
+	in = ~0ULL;
+	count = 1;
+	ASSERT_EQ(bpf_map_lookup_batch(fd, &in, &out, keys, values, &count, NULL), -ENOENT,
+		  "from ~0");
+
+	/* Arguments. */
+	count = 0;
+	ASSERT_OK(bpf_map_lookup_batch(fd, NULL, &out, keys, values, &count, NULL), "count 0");
+	count = 2;
+	opts.flags = 1;
+	ASSERT_EQ(bpf_map_lookup_batch(fd, NULL, &out, keys, values, &count, &opts), -EINVAL,
+		  "flags");
+	opts.flags = 0;
+	opts.elem_flags = BPF_F_LOCK;
+	ASSERT_EQ(bpf_map_lookup_batch(fd, NULL, &out, keys, values, &count, &opts), -EINVAL,
+		  "elem_flags");
+#define BAD(n) ((void *)(long)(n))
+	count = 2;
+	ASSERT_EQ(bpf_map_lookup_batch(fd, BAD(8), &out, keys, values, &count, NULL), -EFAULT,
+		  "in_batch");
+	count = 2;
+	ASSERT_EQ(bpf_map_lookup_batch(fd, NULL, BAD(8), keys, values, &count, NULL), -EFAULT,
+		  "out_batch");
+	count = 2;
+	ASSERT_EQ(bpf_map_lookup_batch(fd, NULL, &out, BAD(8), values, &count, NULL), -EFAULT,
+		  "keys");
+	count = 2;
+	ASSERT_EQ(bpf_map_lookup_batch(fd, NULL, &out, keys, BAD(8), &count, NULL), -EFAULT,
+		  "values");
+	count = 2;
+	ASSERT_EQ(bpf_map_lookup_batch(fd, NULL, &out, keys, NULL, &count, NULL), -EFAULT,
+		  "no values");
+#undef BAD
+	/* The count is that of elements, not of room in bytes. */
+	count = ~0;
+	ASSERT_EQ(bpf_map_lookup_batch(fd, NULL, &out, keys, values, &count, NULL), -ENOENT,
+		  "count ~0");
+	ASSERT_EQ(count, nr + 1, "count ~0");
+out:
+	cgroup_stats_map__destroy(skel);
+	free(keys);
+	free(values);
+	free(order);
+	for (i = 0; i < nr; i++) {
+		snprintf(path, sizeof(path), "a/%d", i);
+		cg_remove(path);
+	}
+	cg_remove("a");
+}
+
+/* What user space is told of the map, and its reuse through a pin. */
+static void test_info(void)
+{
+	const char *pin = "/sys/fs/bpf/cgroup_stats_map";
+	__u64 a = cg_make("a"), d = cg_make("d");
+	struct cgroup_stats_map *skel = NULL, *again = NULL;
+	struct bpf_map_info info = {};
+	__u32 id, len = sizeof(info);
+	int fd = map_make(a, 3);
+
+	if (!ASSERT_OK(bpf_map_get_info_by_fd(fd, &info, &len), "info"))
+		goto out;
+	ASSERT_EQ(info.type, BPF_MAP_TYPE_CGROUP_STATS, "type");
+	ASSERT_EQ(info.key_size, 8, "key_size");
+	ASSERT_EQ(info.value_size, 24, "value_size");
+	ASSERT_EQ(info.max_entries, 0, "max_entries");
+	ASSERT_EQ(info.map_flags, 0, "flags");
+	ASSERT_EQ(info.map_extra, a, "map_extra");
+	ASSERT_STREQ(info.name, "stats", "name");
+	ASSERT_EQ(map_fdinfo(fd, "map_type:"), BPF_MAP_TYPE_CGROUP_STATS, "fdinfo type");
+	ASSERT_EQ(map_fdinfo(fd, "map_extra:"), a, "fdinfo map_extra");
+	ASSERT_EQ(map_fdinfo(fd, "max_entries:"), 0, "fdinfo max_entries");
+
+	/* By libbpf: the second object takes over the map of the first. */
+	unlink(pin);
+	skel = cgroup_stats_map__open();
+	again = cgroup_stats_map__open();
+	if (!ASSERT_OK_PTR(skel, "open") || !ASSERT_OK_PTR(again, "open"))
+		goto out;
+	bpf_map__set_map_extra(skel->maps.stats, a);
+	bpf_map__set_map_extra(again->maps.stats, a);
+	bpf_map__set_pin_path(skel->maps.stats, pin);
+	bpf_map__set_pin_path(again->maps.stats, pin);
+	bpf_program__set_autoload(again->progs.add, true);
+	bpf_map__set_autocreate(skel->maps.maps, false);
+	bpf_map__set_autocreate(again->maps.maps, false);
+	if (!ASSERT_OK(cgroup_stats_map__load(skel), "load"))
+		goto out;
+	if (!ASSERT_OK(bpf_map_get_info_by_fd(bpf_map__fd(skel->maps.stats), &info, &len), "info"))
+		goto out;
+	id = info.id;
+	if (!ASSERT_OK(cgroup_stats_map__load(again), "load again"))
+		goto out;
+	if (!ASSERT_OK(bpf_map_get_info_by_fd(bpf_map__fd(again->maps.stats), &info, &len), "info"))
+		goto out;
+	ASSERT_EQ(info.id, id, "the same map");
+	ASSERT_OK(run(again->progs.add, a, 0, 4), "add");
+	ASSERT_EQ(total(bpf_map__fd(skel->maps.stats), a, 0), 4, "seen by the first");
+
+	/* But not with another root. */
+	cgroup_stats_map__destroy(again);
+	again = cgroup_stats_map__open();
+	if (!ASSERT_OK_PTR(again, "open"))
+		goto out;
+	bpf_map__set_map_extra(again->maps.stats, d);
+	bpf_map__set_pin_path(again->maps.stats, pin);
+	ASSERT_EQ(cgroup_stats_map__load(again), -EINVAL, "another root");
+out:
+	unlink(pin);
+	cgroup_stats_map__destroy(skel);
+	cgroup_stats_map__destroy(again);
+	close(fd);
+	cg_remove("d");
+	cg_remove("a");
+}
+
+/* Waits, for what the kernel does later, at most 10 s. */
+#define wait_until(cond) ({						\
+	__u64 __deadline = get_time_ns() + 10000000000ULL;		\
+	bool __ok;							\
+	while (!(__ok = (cond)) && get_time_ns() < __deadline)		\
+		usleep(1000);						\
+	__ok;								\
+})
+
+/* The memory that fdinfo shows: a fixed part, and so much per entry. */
+static void test_memlock(void)
+{
+	static const int sizes[] = { 1, 64, 65, 512 };
+	int i, j, fd, nr_possible = libbpf_num_possible_cpus();
+	long long base, one[ARRAY_SIZE(sizes)], fixed[ARRAY_SIZE(sizes)];
+	__u64 a = cg_make("a");
+	char path[16];
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		fd = map_make(a, sizes[i]);
+		base = map_fdinfo(fd, "memlock:");
+		cg_make("a/0");
+		one[i] = map_fdinfo(fd, "memlock:") - base;
+		fixed[i] = base - one[i];
+		for (j = 1; j < 5; j++) {
+			snprintf(path, sizeof(path), "a/%d", j);
+			cg_make(path);
+			ASSERT_EQ(map_fdinfo(fd, "memlock:"), base + (j + 1) * one[i], "grows");
+		}
+		for (j = 0; j < 5; j++) {
+			snprintf(path, sizeof(path), "a/%d", j);
+			cg_remove(path);
+		}
+		/* Entries go when their cgroups are released. */
+		ASSERT_TRUE(wait_until(map_fdinfo(fd, "memlock:") == base), "shrinks");
+		close(fd);
+	}
+	/*
+	 * Two arrays of elements, and a byte per 8 of them in whole words, for all
+	 * CPUs together and for each one.
+	 */
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		int words = 2 * sizes[i] + (sizes[i] + 63) / 64;
+
+		ASSERT_EQ(one[i] - one[0], (words - 3) * 8 * (1 + nr_possible), "per entry");
+		ASSERT_EQ(fixed[i], fixed[0], "fixed");
+	}
+	ASSERT_GT(one[0], 3 * 8 * (1 + nr_possible), "smallest entry");
+	ASSERT_LT(one[0], 3 * 8 * (1 + nr_possible) + 256, "smallest entry");
+	ASSERT_GT(fixed[0], 0, "fixed part");
+	ASSERT_LT(fixed[0], 4096, "fixed part");
+	cg_remove("a");
+}
+
+/* --- what programs see --- */
+
+/* Whether @prog's lookups flush: then it sees each add that came before. */
+static void check_look(struct cgroup_stats_map *skel, const struct bpf_program *prog,
+		       __u64 id, bool flushes)
+{
+	static __u64 sum;
+	int i, err, stale = 0, fresh = 0;
+
+	for (i = 0; i < 20; i++) {
+		sum++;
+		err = run_on(cpus[i % nr_cpus], skel->progs.add, id, 0, 1, 0);
+		skel->bss->seen = ~0ULL;
+		if (!ASSERT_OK(err, "add") ||
+		    !ASSERT_OK(run(prog, id, 0, 0), bpf_program__name(prog)))
+			break;
+		if (flushes && !ASSERT_EQ(skel->bss->seen, sum, bpf_program__name(prog)))
+			break;
+		stale += skel->bss->seen < sum;
+		fresh += skel->bss->seen == sum;
+		ASSERT_LE(skel->bss->seen, sum, "from nowhere");
+		if (flushes)
+			continue;
+		/* After a flush by somebody else it sees all. */
+		if (i % 2)
+			ASSERT_OK(run(skel->progs.flush, id, 0, 0), "flush");
+		else
+			ASSERT_EQ(total(bpf_map__fd(skel->maps.stats), id, 0), sum, "total");
+		ASSERT_OK(run(prog, id, 0, 0), bpf_program__name(prog));
+		if (!ASSERT_EQ(skel->bss->seen, sum, bpf_program__name(prog)))
+			break;
+	}
+	/* The kernel flushes on its own too, now and then, but not 20 times in a row. */
+	if (!flushes)
+		ASSERT_GT(stale, 0, bpf_program__name(prog));
+	if (!id)
+		sum = 0;
+}
+
+static void test_lookups(void)
+{
+	struct cgroup_stats_map *skel;
+	__u64 a = cg_make("a"), b = cg_make("a/b");
+	int i;
+
+	skel = load(a, -1, "add peek look look_static look_rcu look_preempt look_global look_loop look_for_each look_either flush flush_static");
+	if (!skel)
+		goto out;
+	const struct {
+		struct bpf_program *prog;
+		bool flushes;
+	} progs[] = {
+		{ skel->progs.look, true },
+		{ skel->progs.look_static, true },
+		{ skel->progs.peek, false },
+		{ skel->progs.look_rcu, false },
+		{ skel->progs.look_preempt, false },
+		{ skel->progs.look_loop, false },
+		{ skel->progs.look_for_each, false },
+		{ skel->progs.look_global, false },
+		{ skel->progs.look_either, false },
+	};
+
+	for (i = 0; i < ARRAY_SIZE(progs); i++) {
+		check_look(skel, progs[i].prog, b, progs[i].flushes);
+		ASSERT_EQ(run(progs[i].prog, NO_ID, 0, 0), -ENOENT, "no such id");
+		ASSERT_EQ(run(progs[i].prog, 0, 0, 0), -ENOENT, "id 0");
+	}
+	/* A flush of a cgroup is one of all below it. */
+	ASSERT_OK(run_on(cpus[nr_cpus - 1], skel->progs.add, b, 1, 5, 0), "add");
+	ASSERT_OK(run(skel->progs.flush_static, a, 0, 0), "flush_static");
+	ASSERT_OK(run(skel->progs.peek, b, 1, 0), "peek");
+	ASSERT_EQ(skel->bss->seen, 5, "b");
+	ASSERT_OK(run(skel->progs.peek, a, 1, 0), "peek");
+	ASSERT_EQ(skel->bss->seen, 5, "a");
+
+	ASSERT_EQ(run(skel->progs.flush, NO_ID, 0, 0), -ENOENT, "flush of no such id");
+	ASSERT_EQ(run(skel->progs.flush, cg_root_id(), 0, 0), -ENOENT, "flush of outside");
+	ASSERT_EQ(run_on(THIS_CPU, skel->progs.flush, a, 0, 0, 1), -EINVAL, "flags");
+	ASSERT_EQ(run(skel->progs.flush, 0, 0, 0), -ENOENT, "flush of current, outside");
+	ASSERT_OK(cg_join("a/b"), "join");
+	ASSERT_OK(run(skel->progs.flush, 0, 0, 0), "flush of current");
+	ASSERT_OK(cg_join(".."), "join root");
+out:
+	cgroup_stats_map__destroy(skel);
+	cg_remove("a/b");
+	cg_remove("a");
+}
+
+/* All elements in programs: in ascending order, by for_each and by the iterator. */
+static void test_for_each(void)
+{
+	const int nr = 40;
+	__u64 a = cg_make("a"), key, value, sum, prev;
+	LIBBPF_OPTS(bpf_iter_attach_opts, opts);
+	union bpf_iter_link_info linfo = {};
+	struct cgroup_stats_map *skel;
+	struct bpf_program *progs[2];
+	struct bpf_link *link = NULL;
+	char path[16], *buf, *pos;
+	int i, j, fd, iter_fd, len, n;
+
+	for (i = 0; i < nr; i++) {
+		snprintf(path, sizeof(path), "a/%d", i);
+		cg_make(path);
+	}
+	buf = calloc(1, 65536);
+	skel = load(a, -1, "add for_each for_each_sleepable dump");
+	if (!skel)
+		goto out;
+	fd = bpf_map__fd(skel->maps.stats);
+	for (i = 0; i < nr; i++) {
+		snprintf(path, sizeof(path), "a/%d", i);
+		key = dir_id(workdir, path);
+		ASSERT_OK(run_on(cpus[i % nr_cpus], skel->progs.add, key, 0, i, 0), "add");
+	}
+	sum = nr * (nr - 1) / 2;
+	ASSERT_EQ(total(fd, a, 0), sum, "total");
+
+	progs[0] = skel->progs.for_each;
+	progs[1] = skel->progs.for_each_sleepable;
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(run(progs[i], 0, 0, 0), nr + 1, "for_each");
+		ASSERT_EQ(skel->bss->nr_keys, nr + 1, "calls");
+		for (j = 1, value = 0; j <= nr; j++) {
+			ASSERT_LT(skel->bss->keys[j - 1], skel->bss->keys[j], "order");
+			value += skel->bss->values[j];
+		}
+		ASSERT_EQ(value, sum, "sum of children");
+		ASSERT_EQ(skel->bss->values[0], sum, "the root, which is first");
+		ASSERT_EQ(run(progs[i], 1, 0, 0), -EINVAL, "flags");
+	}
+
+	/* The iterator flushes, once, before the first. */
+	ASSERT_OK(run_on(cpus[nr_cpus - 1], skel->progs.add, a, 0, 1000, 0), "add");
+	linfo.map.map_fd = fd;
+	opts.link_info = &linfo;
+	opts.link_info_len = sizeof(linfo);
+	link = bpf_program__attach_iter(skel->progs.dump, &opts);
+	if (!ASSERT_OK_PTR(link, "attach_iter"))
+		goto out;
+	for (i = 0; i < 2; i++) {
+		iter_fd = bpf_iter_create(bpf_link__fd(link));
+		if (!ASSERT_GE(iter_fd, 0, "iter_create"))
+			goto out;
+		/* In pieces, so that it has to resume. */
+		for (len = 0; len < 65000; len += n) {
+			n = read(iter_fd, buf + len, 40);
+			if (n <= 0)
+				break;
+		}
+		if (!ASSERT_OK(n, "read to the end"))
+			goto out;
+		ASSERT_EQ(read(iter_fd, buf + len, 40), 0, "read behind the end");
+		buf[len] = 0;
+		close(iter_fd);
+		prev = 0;
+		value = 0;
+		for (j = 0, pos = buf; *pos; pos = strchr(pos, '\n') + 1, j++) {
+			__u64 v;
+
+			if (!ASSERT_EQ(sscanf(pos, "%llu %llu\n", &key, &v), 2, "line"))
+				break;
+			ASSERT_GT(key, prev, "order");
+			prev = key;
+			if (key == a)
+				ASSERT_EQ(v, sum + 1000, "root");
+			else
+				value += v;
+		}
+		ASSERT_EQ(j, nr + 1, "lines");
+		ASSERT_EQ(value, sum, "sum of children");
+		ASSERT_EQ(skel->bss->done, i + 1, "ends");
+	}
+	/* It wrote 12345 everywhere, to its own buffer. */
+	ASSERT_EQ(total(fd, a, 0), sum + 1000, "root after");
+	ASSERT_EQ(total(fd, a, CGROUP_STATS_ELEMS - 1), 0, "last element after");
+	ASSERT_EQ(total(fd, prev, CGROUP_STATS_ELEMS - 1), 0, "of a child");
+
+	/* An iterator's file outlives the link, the program, and the map's other fds. */
+	iter_fd = bpf_iter_create(bpf_link__fd(link));
+	n = read(iter_fd, buf, 20);
+	ASSERT_GT(n, 0, "first read");
+	bpf_link__destroy(link);
+	link = NULL;
+	cgroup_stats_map__destroy(skel);
+	skel = NULL;
+	for (len = 0; len < 65000; len += n) {
+		n = read(iter_fd, buf, 4096);
+		if (n <= 0)
+			break;
+	}
+	ASSERT_OK(n, "last read");
+	close(iter_fd);
+out:
+	bpf_link__destroy(link);
+	cgroup_stats_map__destroy(skel);
+	free(buf);
+	for (i = 0; i < nr; i++) {
+		snprintf(path, sizeof(path), "a/%d", i);
+		cg_remove(path);
+	}
+	cg_remove("a");
+}
+
+/* A pinned map as a text file. */
+static void test_bpffs(void)
+{
+	const char *pin = "/sys/fs/bpf/cgroup_stats_print";
+	__u64 a = cg_make("a"), b = cg_make("a/b");
+	char buf[8192], want[64], *line;
+	struct cgroup_stats_map *skel;
+	int fd, n;
+
+	unlink(pin);
+	skel = load(a, -1, "add");
+	if (!skel)
+		goto out;
+	ASSERT_OK(run_on(cpus[nr_cpus - 1], skel->progs.add, b, 0, 4321, 0), "add");
+	if (!ASSERT_OK(bpf_map__pin(skel->maps.stats, pin), "pin"))
+		goto out;
+	fd = open(pin, O_RDONLY);
+	if (!ASSERT_GE(fd, 0, "open"))
+		goto out;
+	n = read(fd, buf, sizeof(buf) - 1);
+	close(fd);
+	if (!ASSERT_GT(n, 0, "read"))
+		goto out;
+	buf[n] = 0;
+	snprintf(want, sizeof(want), "\n%llu: {", a);
+	line = strstr(buf, want);
+	if (ASSERT_OK_PTR(line, "line of a"))
+		ASSERT_OK_PTR(strstr(line, "4321"), "value of a");
+	snprintf(want, sizeof(want), "\n%llu: {", b);
+	line = strstr(buf, want);
+	if (ASSERT_OK_PTR(line, "line of b"))
+		ASSERT_OK_PTR(strstr(line, "4321"), "value of b");
+out:
+	unlink(pin);
+	cgroup_stats_map__destroy(skel);
+	cg_remove("a/b");
+	cg_remove("a");
+}
+
+/* --- kinds of programs --- */
+
+static int perf_open(int type, __u64 config, __u64 period, int cpu)
+{
+	struct perf_event_attr attr = {
+		.size = sizeof(attr),
+		.type = type,
+		.config = config,
+		.sample_period = period,
+	};
+
+	return syscall(__NR_perf_event_open, &attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
+}
+
+/* What makes the programs run that are attached, at least once each. */
+static void trigger(struct cgroup_stats_map *skel)
+{
+	int sock, val;
+	socklen_t len = sizeof(val);
+
+	skel->bss->target_tid = sys_gettid();
+	/* Any of bpf()'s commands would do. */
+	bpf_prog_get_fd_by_id(0);
+	syscall(__NR_getpgid, 0);
+	sock = socket(AF_INET, SOCK_DGRAM, 0);
+	getsockopt(sock, SOL_SOCKET, SO_TYPE, &val, &len);
+	close(sock);
+	skel->bss->target_tid = 0;
+}
+
+static int run_packet(const struct bpf_program *prog)
+{
+	char packet[64] = {};
+	LIBBPF_OPTS(bpf_test_run_opts, opts,
+		.data_in = packet,
+		.data_size_in = sizeof(packet),
+	);
+	int err = bpf_prog_test_run_opts(bpf_program__fd(prog), &opts);
+
+	ASSERT_OK(err, bpf_program__name(prog));
+	return err ?: (int)opts.retval;
+}
+
+static void read_link(struct bpf_link *link)
+{
+	char buf[64];
+	int fd = bpf_iter_create(bpf_link__fd(link));
+
+	ASSERT_GE(fd, 0, "iter_create");
+	ASSERT_EQ(read(fd, buf, sizeof(buf)), 0, "read iter");
+	close(fd);
+}
+
+static void test_kinds(void)
+{
+	struct cgroup_stats_map *skel;
+	__u64 a = cg_make("a"), b = cg_make("a/b"), value[CGROUP_STATS_ELEMS], deadline;
+	LIBBPF_OPTS(bpf_iter_attach_opts, opts);
+	union bpf_iter_link_info linfo = {};
+	struct bpf_program *prog;
+	int cg_fd, perf_fd, i, fd;
+	struct bpf_link *link;
+
+	skel = load(a, -1,
+		    "kind_raw_tp kind_tp_btf kind_tp kind_fentry kind_fentry_sleepable kind_fexit "
+		    "kind_kprobe kind_kretprobe kind_lsm kind_lsm_sleepable kind_sockopt "
+		    "kind_sock_create kind_cgroup_skb kind_socket kind_tc kind_xdp "
+		    "kind_perf_event kind_syscall kind_iter start_wq start_timer");
+	if (!skel)
+		goto out;
+	fd = bpf_map__fd(skel->maps.stats);
+	skel->bss->target_id = b;
+	cg_fd = openat(workdir, "a/b", O_RDONLY);
+
+	/* Those that attach by themselves. */
+	bpf_object__for_each_program(prog, skel->obj) {
+		enum bpf_prog_type type = bpf_program__type(prog);
+
+		if (!bpf_program__autoload(prog))
+			continue;
+		if (type != BPF_PROG_TYPE_TRACING && type != BPF_PROG_TYPE_KPROBE &&
+		    type != BPF_PROG_TYPE_TRACEPOINT && type != BPF_PROG_TYPE_LSM &&
+		    prog != skel->progs.kind_raw_tp)
+			continue;
+		if (prog == skel->progs.kind_iter)
+			continue;
+		link = bpf_program__attach(prog);
+		ASSERT_OK_PTR(link, bpf_program__name(prog));
+		trigger(skel);
+		bpf_link__destroy(link);
+	}
+
+	/* Those that belong to a cgroup. */
+	ASSERT_OK(cg_join("a/b"), "join");
+	link = bpf_program__attach_cgroup(skel->progs.kind_sockopt, cg_fd);
+	ASSERT_OK_PTR(link, "sockopt");
+	trigger(skel);
+	bpf_link__destroy(link);
+	link = bpf_program__attach_cgroup(skel->progs.kind_sock_create, cg_fd);
+	ASSERT_OK_PTR(link, "sock_create");
+	trigger(skel);
+	bpf_link__destroy(link);
+	ASSERT_OK(cg_join(".."), "join root");
+
+	/* Those that are run. */
+	run_packet(skel->progs.kind_cgroup_skb);
+	run_packet(skel->progs.kind_socket);
+	run_packet(skel->progs.kind_tc);
+	run_packet(skel->progs.kind_xdp);
+	ASSERT_EQ(run(skel->progs.kind_syscall, 0, 0, 0), 0, "syscall");
+
+	linfo.cgroup.cgroup_fd = cg_fd;
+	linfo.cgroup.order = BPF_CGROUP_ITER_SELF_ONLY;
+	opts.link_info = &linfo;
+	opts.link_info_len = sizeof(linfo);
+	link = bpf_program__attach_iter(skel->progs.kind_iter, &opts);
+	if (ASSERT_OK_PTR(link, "iter"))
+		read_link(link);
+	bpf_link__destroy(link);
+
+	/* Timers, of perf (in hard interrupts) and BPF's own. */
+	perf_fd = perf_open(PERF_TYPE_SOFTWARE, PERF_COUNT_SW_CPU_CLOCK, 1000000, cpus[0]);
+	link = bpf_program__attach_perf_event(skel->progs.kind_perf_event, perf_fd);
+	if (ASSERT_OK_PTR(link, "perf_event")) {
+		pin_to(cpus[0]);
+		deadline = get_time_ns() + 10000000000ULL;
+		while (!skel->bss->runs[KIND_PERF_EVENT] && get_time_ns() < deadline)
+			;
+		sched_setaffinity(0, sizeof(all_cpus), &all_cpus);
+		bpf_link__destroy(link);
+	} else {
+		close(perf_fd);
+	}
+	ASSERT_OK(run(skel->progs.start_timer, 0, 0, 0), "start_timer");
+	ASSERT_TRUE(wait_until(skel->bss->runs[KIND_TIMER]), "timer");
+	ASSERT_OK(run_packet(skel->progs.start_wq), "start_wq");
+	ASSERT_TRUE(wait_until(skel->bss->runs[KIND_WQ]), "wq");
+
+	ASSERT_OK(bpf_map_lookup_elem(fd, &a, value), "lookup");
+	for (i = 0; i <= KIND_TIMER; i++) {
+		if (!ASSERT_GT(skel->bss->runs[i], 0, "runs") ||
+		    !ASSERT_OK(skel->bss->errors[i], "add") ||
+		    !ASSERT_EQ(value[i], skel->bss->runs[i], "total"))
+			printf("kind %d\n", i);
+	}
+	close(cg_fd);
+out:
+	cgroup_stats_map__destroy(skel);
+	cg_remove("a/b");
+	cg_remove("a");
+}
+
+/* Programs within a flush of the very map they add to: what they add is for the next. */
+static void test_in_flush(void)
+{
+	static const enum kind kinds[] = { KIND_FLUSH, KIND_DRAIN, KIND_RSTAT_LOCKED };
+	__u64 a = cg_make("a"), b = cg_make("a/b"), value[CGROUP_STATS_ELEMS];
+	struct cgroup_stats_map *skel;
+	int i, fd;
+
+	skel = load(a, -1, "add kind_flush kind_drain kind_rstat_locked");
+	if (!skel)
+		goto out;
+	fd = bpf_map__fd(skel->maps.stats);
+	skel->bss->target_id = b;
+	if (!ASSERT_OK(cgroup_stats_map__attach(skel), "attach"))
+		goto out;
+	skel->bss->target_tid = sys_gettid();
+	for (i = 0; i < 100; i++) {
+		ASSERT_OK(run_on(cpus[i % nr_cpus], skel->progs.add, b, 31, 1, 0), "add");
+		if (!ASSERT_EQ(total(fd, a, 31), i + 1, "total"))
+			break;
+	}
+	skel->bss->target_tid = 0;
+	cgroup_stats_map__detach(skel);
+	ASSERT_OK(bpf_map_lookup_elem(fd, &a, value), "lookup");
+	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
+		ASSERT_GT(skel->bss->runs[kinds[i]], 0, "runs");
+		ASSERT_OK(skel->bss->errors[kinds[i]], "add");
+		ASSERT_EQ(value[kinds[i]], skel->bss->runs[kinds[i]], "total");
+	}
+out:
+	cgroup_stats_map__destroy(skel);
+	cg_remove("a/b");
+	cg_remove("a");
+}
+
+static int write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY), err = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, strlen(text)) < 0)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+/* From NMIs, in the middle of anything: a PMU's, or those for backtraces of all CPUs. */
+static void test_nmi(void)
+{
+	__u64 a = cg_make("a"), b = cg_make("a/b"), value[CGROUP_STATS_ELEMS];
+	struct bpf_link *link = NULL;
+	struct cgroup_stats_map *skel;
+	int i, fd, perf_fd, adds = 0;
+	bool quiet = false;
+
+	skel = load(a, -1, "add_sleepable kind_perf_event kind_nmi");
+	if (!skel)
+		goto out;
+	fd = bpf_map__fd(skel->maps.stats);
+	skel->bss->target_id = b;
+
+	perf_fd = perf_open(PERF_TYPE_HARDWARE, PERF_COUNT_HW_CPU_CYCLES, 100000, cpus[0]);
+	if (perf_fd >= 0) {
+		link = bpf_program__attach_perf_event(skel->progs.kind_perf_event, perf_fd);
+		if (!link)
+			close(perf_fd);
+		pin_to(cpus[0]);
+	}
+	if (!link) {
+		link = bpf_program__attach(skel->progs.kind_nmi);
+		if (!link || access("/proc/sysrq-trigger", W_OK)) {
+			test__skip();
+			goto out;
+		}
+		/* It would fill the console. */
+		quiet = !klogctl(6 /* SYSLOG_ACTION_CONSOLE_OFF */, NULL, 0);
+	}
+	for (i = 0; i < 20; i++) {
+		int n;
+
+		if (quiet)
+			ASSERT_OK(write_file("/proc/sysrq-trigger", "l"), "sysrq");
+		for (n = 0; n < 500; n++)
+			adds += !run(skel->progs.add_sleepable, b, 31, 1);
+		total(fd, i % 2 ? a : b, 0);
+	}
+	bpf_link__destroy(link);
+	link = NULL;
+	if (quiet)
+		klogctl(7 /* SYSLOG_ACTION_CONSOLE_ON */, NULL, 0);
+
+	ASSERT_OK(bpf_map_lookup_elem(fd, &a, value), "lookup");
+	i = perf_fd >= 0 ? KIND_PERF_EVENT : KIND_NMI;
+	if (skel->bss->runs[i] == 0)
+		test__skip();
+	ASSERT_OK(skel->bss->errors[i], "add");
+	ASSERT_EQ(value[i], skel->bss->runs[i], "total of NMIs");
+	ASSERT_EQ(value[31], adds, "total of the interrupted");
+	ASSERT_EQ(adds, 20 * 500, "adds");
+out:
+	sched_setaffinity(0, sizeof(all_cpus), &all_cpus);
+	bpf_link__destroy(link);
+	cgroup_stats_map__destroy(skel);
+	cg_remove("a/b");
+	cg_remove("a");
+}
+
+/* A task that exits when its cgroup has already gone counts for the nearest ancestor. */
+static void test_exiting(void)
+{
+	__u64 a = cg_make("a"), b = cg_make("a/b"), c = cg_make("a/b/c"), deadline;
+	struct cgroup_stats_map *skel;
+	int round, fd, err, go[2];
+	pid_t pid;
+	char x;
+
+	skel = load(a, -1, "add after_cgroup_exit");
+	if (!skel)
+		goto out;
+	fd = bpf_map__fd(skel->maps.stats);
+	if (cgroup_stats_map__attach(skel)) {
+		test__skip();
+		goto out;
+	}
+	/* First its own cgroup is gone, then its parent too. */
+	for (round = 0; round < 2; round++) {
+		skel->bss->at_exit = false;
+		skel->bss->removed = false;
+		if (!ASSERT_OK(pipe(go), "pipe"))
+			break;
+		pid = fork();
+		if (!pid) {
+			close(go[1]);
+			err = cg_join("a/b/c");
+			err = read(go[0], &x, 1) < 0 || err;
+			_exit(err);
+		}
+		close(go[0]);
+		skel->bss->exit_tgid = pid;
+		ASSERT_EQ(write(go[1], "x", 1), 1, "write");
+		close(go[1]);
+		deadline = get_time_ns() + 10000000000ULL;
+		while (!*(volatile bool *)&skel->bss->at_exit && get_time_ns() < deadline)
+			sched_yield();
+		err = cg_remove_when_empty("a/b/c");
+		if (!err && round == 1)
+			err = cg_remove_when_empty("a/b");
+		*(volatile bool *)&skel->bss->removed = true;
+		ASSERT_OK(err, "rmdir under the exiting task");
+		reap(pid);
+		ASSERT_EQ(skel->bss->done, round + 1, "programs");
+		ASSERT_EQ(skel->bss->exit_id, c, "cgroup of the task");
+		ASSERT_EQ(skel->bss->exit_by_id_err, -ENOENT, "by id");
+		ASSERT_OK(skel->bss->exit_err, "add");
+		if (round == 0) {
+			ASSERT_EQ(total(fd, b, 0), 7, "parent");
+			ASSERT_EQ(total(fd, a, 0), 7, "root");
+			c = cg_make("a/b/c");
+		}
+	}
+	ASSERT_EQ(total(fd, a, 0), 14, "root");
+out:
+	cgroup_stats_map__destroy(skel);
+	cg_try_remove("a/b/c");
+	cg_try_remove("a/b");
+	cg_remove("a");
+}
+
+/* --- exact: whatever comes and goes, nothing is lost and nothing counts twice --- */
+
+#define NR_MIDS		4
+#define NR_LEAVES	16
+#define NR_MOVERS	2
+#define NR_STORMS	2
+
+/* A cgroup that was, or is: in the order in which they were made. */
+struct record {
+	__u64 id;
+	int parent;	/* index of its record */
+	bool alive;
+};
+
+/* Shared by all processes of the test. */
+struct exact {
+	struct cgroup_stats_map_exact *skel;
+	int fd;
+	volatile bool stop;
+	/* Written by the churner alone. */
+	struct record records[CGROUP_STATS_IDS];
+	int nr_records;
+	int mids[NR_MIDS], leaves[NR_LEAVES];	/* records; -1: none now */
+	__u64 removed;
+	/* What children found out. */
+	__u64 reads, moves, forks, bursts;
+	__u64 churn_errors, read_errors, early, late, backwards;
+};
+
+static struct exact *exact;
+
+static __u64 sum_counts(struct cgroup_stats_count *counts)
+{
+	__u64 sum = 0;
+	int i;
+
+	for (i = 0; i < CGROUP_STATS_CPUS; i++)
+		sum += *(volatile __u64 *)&counts[i].n;
+	return sum;
+}
+
+static unsigned int xrand(unsigned int *seed)
+{
+	/* rand_r() is too regular in its low bits. */
+	*seed ^= *seed << 13;
+	*seed ^= *seed >> 17;
+	*seed ^= *seed << 5;
+	return *seed;
+}
+
+/* A new cgroup: known to the programs as soon as it can have anything. */
+static int record_new(const char *path, int parent)
+{
+	struct cgroup_stats_sums *zero;
+	struct record *record;
+	int err, nr_possible = libbpf_num_possible_cpus();
+
+	if (exact->nr_records == CGROUP_STATS_IDS || cg_try_make(path)) {
+		exact->churn_errors++;
+		return -1;
+	}
+	record = &exact->records[exact->nr_records];
+	record->id = dir_id(workdir, path);
+	record->parent = parent;
+	record->alive = true;
+	zero = calloc(nr_possible, sizeof(*zero));
+	err = bpf_map_update_elem(bpf_map__fd(exact->skel->maps.own), &record->id, zero,
+				  BPF_NOEXIST);
+	free(zero);
+	if (err)
+		exact->churn_errors++;
+	return exact->nr_records++;
+}
+
+static void leaf_path(char *path, int leaf)
+{
+	sprintf(path, "x/%d/%d", leaf % NR_MIDS, leaf);
+}
+
+/* Where adders join: a cgroup that they hold cannot be removed until they leave. */
+static void random_path(char *path, unsigned int *seed)
+{
+	unsigned int i = xrand(seed) % (NR_LEAVES + NR_MIDS);
+
+	if (i < NR_LEAVES)
+		leaf_path(path, i);
+	else
+		sprintf(path, "x/%d", i - NR_LEAVES);
+}
+
+static void publish(int slot, int record)
+{
+	if (record >= 0)
+		*(volatile __u64 *)&exact->skel->bss->ids[slot] = exact->records[record].id;
+}
+
+static bool churn_remove(const char *path, int *record)
+{
+	int err;
+
+	if (*record < 0)
+		return true;
+	err = cg_try_remove(path);
+	if (!err) {
+		exact->records[*record].alive = false;
+		*record = -1;
+		exact->removed++;
+	} else if (err != -EBUSY) {
+		exact->churn_errors++;
+	}
+	return !err;
+}
+
+static void churn_leaf(int leaf)
+{
+	int mid = leaf % NR_MIDS;
+	char path[32];
+
+	leaf_path(path, leaf);
+	if (exact->mids[mid] < 0 || !churn_remove(path, &exact->leaves[leaf]))
+		return;
+	exact->leaves[leaf] = record_new(path, exact->mids[mid]);
+	publish(leaf, exact->leaves[leaf]);
+}
+
+static void churn_mid(int mid)
+{
+	bool gone = true;
+	char path[32];
+	int leaf;
+
+	for (leaf = mid; leaf < NR_LEAVES; leaf += NR_MIDS) {
+		leaf_path(path, leaf);
+		gone &= churn_remove(path, &exact->leaves[leaf]);
+	}
+	sprintf(path, "x/%d", mid);
+	if (gone && churn_remove(path, &exact->mids[mid])) {
+		exact->mids[mid] = record_new(path, 0);
+		publish(NR_LEAVES + mid, exact->mids[mid]);
+	}
+	for (leaf = mid; leaf < NR_LEAVES; leaf += NR_MIDS) {
+		if (exact->leaves[leaf] < 0)
+			churn_leaf(leaf);
+	}
+}
+
+static void churner(void *arg)
+{
+	unsigned int seed = 2463534242;
+
+	while (!exact->stop) {
+		if (xrand(&seed) % 8)
+			churn_leaf(xrand(&seed) % NR_LEAVES);
+		else
+			churn_mid(xrand(&seed) % NR_MIDS);
+		/* Let the others have cgroup_mutex too. */
+		usleep(200);
+	}
+}
+
+/* Bounded by work, not by time. */
+static void adder(void *arg)
+{
+	int i, cpu = cpus[(long)arg % nr_cpus];
+
+	pin_to(cpu);
+	for (i = 0; i < 6000; i++) {
+		if (run(exact->skel->progs.burst, 50, 0, 0))
+			__sync_fetch_and_add(&exact->read_errors, 1);
+		__sync_fetch_and_add(&exact->bursts, 1);
+	}
+}
+
+/* Goes from cgroup to cgroup, and adds to the one it is in. */
+static void mover(void *arg)
+{
+	unsigned int seed = 88172645 + (long)arg;
+	char path[32];
+	int i;
+
+	while (!exact->stop) {
+		random_path(path, &seed);
+		if (cg_join(path))
+			continue;
+		__sync_fetch_and_add(&exact->moves, 1);
+		for (i = 0; i < 100; i++) {
+			sys_gettid();
+			run(exact->skel->progs.burst, 2, 0, 0);
+		}
+	}
+	cg_join("..");
+}
+
+/* Children that exit in cgroups that may be removed before they are done. */
+static void storm(void *arg)
+{
+	unsigned int seed = 521288629 + (long)arg;
+	char path[32];
+	pid_t pid;
+
+	while (!exact->stop) {
+		struct clone_args args = {
+			.flags = CLONE_INTO_CGROUP,
+			.exit_signal = SIGCHLD,
+		};
+		int fd;
+
+		random_path(path, &seed);
+		fd = openat(workdir, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		args.cgroup = fd;
+		pid = syscall(__NR_clone3, &args, sizeof(args));
+		if (!pid)
+			_exit(0);
+		close(fd);
+		if (pid < 0)
+			continue;
+		waitpid(pid, NULL, 0);
+		__sync_fetch_and_add(&exact->forks, 1);
+	}
+}
+
+/*
+ * Reads, in every way. What was added before a read began is in it, and nothing is
+ * that was not at least begun when it ended.
+ */
+static void reader(void *arg)
+{
+	struct cgroup_stats_map_exact *skel = exact->skel;
+	struct cgroup_stats_sums sums, *values;
+	__u64 *keys, out, before, last = 0;
+	unsigned int seed = 362436069;
+	__u32 count;
+	int err;
+
+	keys = calloc(64, sizeof(*keys));
+	values = calloc(64, sizeof(*values));
+	while (!exact->stop) {
+		unsigned int how = xrand(&seed) % 4;
+		__u64 root = exact->records[0].id;
+
+		before = sum_counts(skel->bss->added);
+		if (how == 0) {
+			/* Other cgroups, flushed or not. */
+			__u64 id = skel->bss->ids[xrand(&seed) % CGROUP_STATS_SLOTS];
+
+			err = bpf_map_lookup_elem(exact->fd, &id, &sums);
+			if (err && err != -ENOENT)
+				__sync_fetch_and_add(&exact->read_errors, 1);
+			continue;
+		}
+		if (how == 1) {
+			count = 64;
+			err = bpf_map_lookup_batch(exact->fd, NULL, &out, keys, values, &count,
+						   NULL);
+			if ((err && err != -ENOENT) || !count || keys[0] != root) {
+				__sync_fetch_and_add(&exact->read_errors, 1);
+				continue;
+			}
+			sums = values[0];
+		} else {
+			if (how == 2 && run(skel->progs.flush, root, 0, 0))
+				__sync_fetch_and_add(&exact->read_errors, 1);
+			err = bpf_map_lookup_elem(exact->fd, &root, &sums);
+			if (err)
+				__sync_fetch_and_add(&exact->read_errors, 1);
+		}
+		if (sums.n[0] < before)
+			__sync_fetch_and_add(&exact->late, 1);
+		if (sums.n[0] > sum_counts(skel->bss->began))
+			__sync_fetch_and_add(&exact->early, 1);
+		if (sums.n[0] < last)
+			__sync_fetch_and_add(&exact->backwards, 1);
+		last = sums.n[0];
+		__sync_fetch_and_add(&exact->reads, 1);
+	}
+}
+
+/* The totals at the end are the sums of what was told, at every level. */
+static void exact_check(void)
+{
+	int i, j, alive = 0, wrong = 0, nr_possible = libbpf_num_possible_cpus();
+	struct cgroup_stats_sums *sums, *percpu, got;
+	int own_fd = bpf_map__fd(exact->skel->maps.own);
+
+	sums = calloc(exact->nr_records, sizeof(*sums));
+	percpu = calloc(nr_possible, sizeof(*percpu));
+	/* Children come after their parents, so from the end all flows up. */
+	for (i = exact->nr_records - 1; i >= 0; i--) {
+		struct record *record = &exact->records[i];
+		int cpu;
+
+		if (!ASSERT_OK(bpf_map_lookup_elem(own_fd, &record->id, percpu), "own"))
+			break;
+		for (j = 0; j < CGROUP_STATS_NR_SUMS; j++) {
+			for (cpu = 0; cpu < nr_possible; cpu++)
+				sums[i].n[j] += percpu[cpu].n[j];
+			if (i)
+				sums[record->parent].n[j] += sums[i].n[j];
+		}
+	}
+	for (i = 0; i < exact->nr_records; i++) {
+		__u64 id = exact->records[i].id;
+		int err = bpf_map_lookup_elem(exact->fd, &id, &got);
+
+		if (err != (exact->records[i].alive ? 0 : -ENOENT))
+			wrong++;
+		if (err)
+			continue;
+		alive++;
+		for (j = 0; j < CGROUP_STATS_NR_SUMS; j++) {
+			if (got.n[j] == sums[i].n[j])
+				continue;
+			if (!wrong++)
+				printf("record %d of %d: element %d is %llu, not %llu\n", i,
+				       exact->nr_records, j, got.n[j], sums[i].n[j]);
+		}
+	}
+	ASSERT_EQ(wrong, 0, "wrong totals");
+	ASSERT_EQ(count_keys(exact->fd), alive, "entries");
+	ASSERT_EQ(sums[0].n[0], sum_counts(exact->skel->bss->added), "all adds");
+	ASSERT_GT(sums[0].n[0], 1000, "adds");
+	free(sums);
+	free(percpu);
+}
+
+static void exact_attach(struct cgroup_stats_map_exact *skel, struct bpf_link **timers, int nr)
+{
+	int i, fd;
+
+	for (i = 0; i < nr; i++) {
+		fd = perf_open(PERF_TYPE_SOFTWARE, PERF_COUNT_SW_CPU_CLOCK, 500000, cpus[i]);
+		timers[i] = bpf_program__attach_perf_event(skel->progs.on_timer, fd);
+		if (!ASSERT_OK_PTR(timers[i], "attach perf_event"))
+			close(fd);
+	}
+	skel->links.on_sys_enter = bpf_program__attach(skel->progs.on_sys_enter);
+	ASSERT_OK_PTR(skel->links.on_sys_enter, "on_sys_enter");
+	skel->links.on_switch = bpf_program__attach(skel->progs.on_switch);
+	ASSERT_OK_PTR(skel->links.on_switch, "on_switch");
+	skel->links.on_exit = bpf_program__attach(skel->progs.on_exit);
+	ASSERT_OK_PTR(skel->links.on_exit, "on_exit");
+	skel->links.on_mkdir = bpf_program__attach(skel->progs.on_mkdir);
+	ASSERT_OK_PTR(skel->links.on_mkdir, "on_mkdir");
+	skel->links.on_flush = bpf_program__attach(skel->progs.on_flush);
+	ASSERT_OK_PTR(skel->links.on_flush, "on_flush");
+	skel->links.after_exit = bpf_program__attach(skel->progs.after_exit);
+	ASSERT_OK_PTR(skel->links.after_exit, "after_exit");
+}
+
+static void exact_run(void)
+{
+	pid_t adders[CGROUP_STATS_CPUS], others[1 + NR_MOVERS + NR_STORMS + 2];
+	int i, nr_others = 0, nr = MIN(nr_cpus, CGROUP_STATS_CPUS);
+
+	others[nr_others++] = spawn(churner, NULL);
+	for (i = 0; i < NR_MOVERS; i++)
+		others[nr_others++] = spawn(mover, (void *)(long)i);
+	for (i = 0; i < NR_STORMS; i++)
+		others[nr_others++] = spawn(storm, (void *)(long)i);
+	for (i = 0; i < 2; i++)
+		others[nr_others++] = spawn(reader, NULL);
+	for (i = 0; i < nr; i++)
+		adders[i] = spawn(adder, (void *)(long)i);
+	for (i = 0; i < nr; i++)
+		reap(adders[i]);
+	exact->stop = true;
+	for (i = 0; i < nr_others; i++)
+		reap(others[i]);
+}
+
+static void test_exact(void)
+{
+	struct bpf_link *timers[CGROUP_STATS_CPUS] = {};
+	int i, nr = MIN(nr_cpus, CGROUP_STATS_CPUS);
+	struct cgroup_stats_map_exact *skel = NULL;
+	char path[32];
+
+	exact = mmap(NULL, sizeof(*exact), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		     -1, 0);
+	if (!ASSERT_NEQ(exact, MAP_FAILED, "mmap"))
+		return;
+	exact->skel = skel = cgroup_stats_map_exact__open();
+	if (!ASSERT_OK_PTR(skel, "open"))
+		goto out;
+	bpf_map__set_map_extra(skel->maps.stats, cg_make("x"));
+	if (!ASSERT_OK(cgroup_stats_map_exact__load(skel), "load"))
+		goto out;
+	exact->fd = bpf_map__fd(skel->maps.stats);
+
+	/* The root, which is there already, is the first record. */
+	exact->records[0].id = dir_id(workdir, "x");
+	exact->records[0].alive = true;
+	exact->nr_records = 1;
+	i = libbpf_num_possible_cpus();
+	{
+		struct cgroup_stats_sums zero[i];
+
+		memset(zero, 0, sizeof(zero));
+		ASSERT_OK(bpf_map_update_elem(bpf_map__fd(skel->maps.own), &exact->records[0].id,
+					      zero, BPF_NOEXIST), "own");
+	}
+	for (i = 0; i < CGROUP_STATS_SLOTS; i++)
+		skel->bss->ids[i] = i % 2 ? 0 : exact->records[0].id;
+	memset(exact->mids, -1, sizeof(exact->mids));
+	memset(exact->leaves, -1, sizeof(exact->leaves));
+	for (i = 0; i < NR_MIDS; i++)
+		churn_mid(i);
+
+	exact_attach(skel, timers, nr);
+	exact_run();
+	for (i = 0; i < nr; i++)
+		bpf_link__destroy(timers[i]);
+	cgroup_stats_map_exact__detach(skel);
+	/* Those that still run have ended when this has returned. */
+	kern_sync_rcu();
+
+	exact_check();
+	ASSERT_EQ(skel->bss->failed, 0, "adds that failed");
+	ASSERT_EQ(exact->churn_errors, 0, "mkdir and rmdir");
+	ASSERT_EQ(exact->read_errors, 0, "reads");
+	ASSERT_EQ(exact->late, 0, "reads that missed an add");
+	ASSERT_EQ(exact->early, 0, "reads with more than there was");
+	ASSERT_EQ(exact->backwards, 0, "totals that went down");
+	ASSERT_GT(exact->reads, 0, "no reads");
+	ASSERT_GT(exact->removed, 0, "no rmdir");
+	ASSERT_GT(exact->moves, 0, "no moves");
+	ASSERT_GT(skel->bss->in_irq, 0, "no interrupts");
+	printf("%llu adds, %llu to none, %llu in interrupts, %llu removed, %llu moves, %llu forks, %llu reads\n",
+	       sum_counts(skel->bss->added), skel->bss->missed, skel->bss->in_irq,
+	       exact->removed, exact->moves, exact->forks, exact->reads);
+out:
+	for (i = 0; i < NR_LEAVES; i++) {
+		leaf_path(path, i);
+		cg_remove_when_empty(path);
+	}
+	for (i = 0; i < NR_MIDS; i++) {
+		sprintf(path, "x/%d", i);
+		cg_remove(path);
+	}
+	cg_remove("x");
+	cgroup_stats_map_exact__destroy(skel);
+	munmap(exact, sizeof(*exact));
+}
+
+/* --- maps and cgroups that go while they are in use --- */
+
+struct churn {
+	volatile bool stop;
+	volatile __u64 ids[8];
+	struct cgroup_stats_map *skel;
+	__u64 adds, bad_adds, made, bad_dirs;
+};
+
+static struct churn *churn;
+
+/* Through whatever map is there, to whatever cgroup is there. */
+static void churn_adder(void *arg)
+{
+	unsigned int seed = 123456789 + (long)arg;
+	int err;
+
+	pin_to(cpus[(long)arg % nr_cpus]);
+	while (!churn->stop) {
+		err = run_on(THIS_CPU, churn->skel->progs.add_nth, churn->ids[xrand(&seed) % 8],
+			     0, 1, xrand(&seed) % 4);
+		if (!err)
+			__sync_fetch_and_add(&churn->adds, 1);
+		else if (err != -ENOENT && err != -1)
+			__sync_fetch_and_add(&churn->bad_adds, 1);
+	}
+}
+
+/* A few cgroups in each other, gone as soon as they are there. */
+static void churn_dirs(void *arg)
+{
+	char path[64];
+	int i, err;
+
+	while (!churn->stop) {
+		strcpy(path, "x");
+		for (i = 0; i < 4; i++) {
+			sprintf(path + strlen(path), "/%ld", (long)arg);
+			err = cg_try_make(path);
+			if (!err)
+				churn->ids[(long)arg * 4 + i] = dir_id(workdir, path);
+			else
+				__sync_fetch_and_add(&churn->bad_dirs, 1);
+		}
+		for (; i > 0; i--) {
+			if (cg_try_remove(path))
+				__sync_fetch_and_add(&churn->bad_dirs, 1);
+			*strrchr(path, '/') = 0;
+		}
+		__sync_fetch_and_add(&churn->made, 1);
+		/* Let the others have cgroup_mutex too. */
+		usleep(200);
+	}
+}
+
+static void test_teardown(void)
+{
+	int i, key, fd, err, nr_pids = 0, made = 0, gone = 0, bad = 0;
+	__u64 x = cg_make("x"), keys[64], values[64], out;
+	struct cgroup_stats_map *skel;
+	struct map_attr attr;
+	pid_t pids[4];
+	__u32 count;
+
+	churn = mmap(NULL, sizeof(*churn), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		     -1, 0);
+	if (!ASSERT_NEQ(churn, MAP_FAILED, "mmap"))
+		return;
+	attr = map_attr(x, CGROUP_STATS_ELEMS);
+	skel = load(x, -1, "add_nth start_wq_nth");
+	if (!skel)
+		goto out;
+	churn->skel = skel;
+	pids[nr_pids++] = spawn(churn_dirs, (void *)0);
+	pids[nr_pids++] = spawn(churn_dirs, (void *)1);
+	pids[nr_pids++] = spawn(churn_adder, (void *)0);
+	pids[nr_pids++] = spawn(churn_adder, (void *)1);
+
+	for (i = 0; i < 120 || (churn->made < 10 && i < 4000); i++) {
+		/* Of the root, and of cgroups that may go at any time. */
+		attr.opts.map_extra = i % 2 ? x : churn->ids[i / 2 % 8];
+		fd = map_try(&attr);
+		if (fd < 0) {
+			gone += fd == -ENOENT;
+			bad += fd != -ENOENT;
+			continue;
+		}
+		made++;
+		key = i % 4;
+		ASSERT_OK(bpf_map_update_elem(bpf_map__fd(skel->maps.maps), &key, &fd, 0), "set");
+		count = 1;
+		err = bpf_map_lookup_batch(fd, NULL, &out, keys, (void *)values, &count, NULL);
+		bad += err && err != -ENOENT;
+		/* Its last work may come when it has gone. */
+		skel->bss->wq_nth = key;
+		skel->bss->target_id = attr.opts.map_extra ?: x;
+		ASSERT_OK(run_packet(skel->progs.start_wq_nth), "start_wq_nth");
+		if (i % 3)
+			bpf_map_delete_elem(bpf_map__fd(skel->maps.maps), &key);
+		close(fd);
+	}
+	churn->stop = true;
+	for (i = 0; i < nr_pids; i++)
+		reap(pids[i]);
+	ASSERT_EQ(bad, 0, "maps");
+	ASSERT_GT(made, 0, "no map");
+	ASSERT_GT(churn->made, 0, "no cgroups");
+	ASSERT_EQ(churn->bad_dirs, 0, "mkdir and rmdir");
+	ASSERT_EQ(churn->bad_adds, 0, "adds");
+	ASSERT_TRUE(wait_until(skel->bss->runs[KIND_WQ] > 0), "wq");
+	printf("%d maps, %d times no root, %llu times cgroups, %llu adds, %d works\n", made, gone,
+	       churn->made, churn->adds, skel->bss->done);
+
+	/* After all of that a map works. */
+	fd = map_make(x, CGROUP_STATS_ELEMS);
+	key = 0;
+	ASSERT_OK(bpf_map_update_elem(bpf_map__fd(skel->maps.maps), &key, &fd, 0), "set");
+	for (i = 0; i < nr_cpus; i++)
+		ASSERT_OK(run_on(cpus[i], skel->progs.add_nth, x, 0, 3, 0), "add");
+	ASSERT_EQ(total(fd, x, 0), 3 * nr_cpus, "total");
+	close(fd);
+out:
+	cgroup_stats_map__destroy(skel);
+	close(attr.opts.btf_fd);
+	munmap((void *)churn, sizeof(*churn));
+	cg_remove("x");
+}
+
+/* The last fd is closed, or the program goes, while adds go on. */
+static void test_close(void)
+{
+	__u64 x = cg_make("x");
+	struct cgroup_stats_map *skel;
+	int i;
+
+	for (i = 0; i < 15; i++) {
+		cg_make("x/y");
+		skel = load(x, -1, "kind_tp_btf kind_raw_tp");
+		if (!skel)
+			break;
+		skel->bss->target_id = i % 2 ? x : dir_id(workdir, "x/y");
+		skel->bss->target_tid = sys_gettid();
+		ASSERT_OK(cgroup_stats_map__attach(skel), "attach");
+		sys_gettid();
+		if (i % 3 == 0)
+			cg_remove("x/y");
+		sys_gettid();
+		cgroup_stats_map__destroy(skel);
+		if (i % 3)
+			cg_remove("x/y");
+	}
+	cg_remove("x");
+}
+
+/* --- memory --- */
+
+static long long cg_read(const char *path)
+{
+	char buf[64] = "";
+	int fd = openat(workdir, path, O_RDONLY);
+
+	if (fd < 0 || read(fd, buf, sizeof(buf) - 1) < 0)
+		buf[0] = 0;
+	close(fd);
+	return buf[0] ? atoll(buf) : -1;
+}
+
+#define NR_HELD 100
+
+struct memory {
+	__u64 x;
+	long long one, before, held, freed, grown;
+	int made;
+	bool back;
+	volatile int step;
+};
+
+/* In a cgroup of its own, which pays for its maps. */
+static void use_memory(void *arg)
+{
+	struct memory *m = arg;
+	int i, fd, fds[NR_HELD];
+	struct map_attr attr;
+
+	if (cg_join("m"))
+		return;
+	attr = map_attr(m->x, 64);
+	for (i = 0; i < 20; i++)
+		close(map_try(&attr));
+	m->before = cg_read("m/memory.current");
+
+	for (i = 0; i < NR_HELD; i++)
+		fds[i] = map_try(&attr);
+	m->one = map_fdinfo(fds[0], "memlock:");
+	m->held = cg_read("m/memory.current");
+
+	/* What somebody else's mkdir() needs for them. */
+	m->step = 1;
+	wait_until(m->step == 2);
+	m->grown = cg_read("m/memory.current");
+	m->step = 3;
+	wait_until(m->step == 4);
+
+	for (i = 0; i < NR_HELD; i++)
+		close(fds[i]);
+	for (i = 0; i < 1000; i++) {
+		fd = map_try(&attr);
+		m->made += fd >= 0;
+		close(fd);
+	}
+	/* It is freed a while after. */
+	m->back = wait_until((m->freed = cg_read("m/memory.current")) <
+			     m->before + m->one * NR_HELD / 4);
+	cg_join("..");
+}
+
+static void test_memory(void)
+{
+	char path[16];
+	struct memory *m;
+	pid_t pid;
+	int i;
+
+	m = mmap(NULL, sizeof(*m), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (!ASSERT_NEQ(m, MAP_FAILED, "mmap"))
+		return;
+	m->x = cg_make("x");
+	for (i = 0; i < 4; i++) {
+		sprintf(path, "x/%d", i);
+		cg_make(path);
+	}
+	cg_make("m");
+	if (cg_read("m/memory.current") < 0) {
+		test__skip();
+		goto out;
+	}
+	pid = spawn(use_memory, m);
+	ASSERT_TRUE(wait_until(m->step == 1), "maps");
+	for (i = 4; i < 8; i++) {
+		sprintf(path, "x/%d", i);
+		cg_make(path);
+	}
+	m->step = 2;
+	ASSERT_TRUE(wait_until(m->step == 3), "memory read");
+	for (i = 4; i < 8; i++) {
+		sprintf(path, "x/%d", i);
+		cg_remove(path);
+	}
+	m->step = 4;
+	reap(pid);
+	ASSERT_EQ(m->made, 1000, "maps");
+	ASSERT_GT(m->one, 5 * 64 * 2 * 8, "one map");
+	ASSERT_GT(m->held, m->before + m->one * NR_HELD / 2, "charged for maps");
+	ASSERT_GT(m->grown, m->held + m->one * NR_HELD / 4, "charged for cgroups of others");
+	ASSERT_TRUE(m->back, "all is freed");
+	printf("a map %lld, before %lld, with %d maps %lld, and more cgroups %lld, without %lld\n",
+	       m->one, m->before, NR_HELD, m->held, m->grown, m->freed);
+out:
+	cg_remove("m");
+	for (i = 0; i < 4; i++) {
+		sprintf(path, "x/%d", i);
+		cg_remove(path);
+	}
+	cg_remove("x");
+	munmap(m, sizeof(*m));
+}
+
+/* --- the test --- */
+
+static int setup(void)
+{
+	find_cpus();
+	if (!ASSERT_OK(setup_cgroup_environment(), "setup_cgroup_environment"))
+		return -1;
+	workdir = create_and_get_cgroup("");
+	if (!ASSERT_GE(workdir, 0, "workdir"))
+		return -1;
+	return 0;
+}
+
+void serial_test_cgroup_stats_map(void)
+{
+	static const struct {
+		const char *name;
+		void (*fn)(void);
+	} tests[] = {
+		{ "totals", test_totals },
+		{ "cancel", test_cancel },
+		{ "parent_later", test_parent_later },
+		{ "rmdir", test_rmdir },
+		{ "mkdir", test_mkdir },
+		{ "pinned", test_pinned },
+		{ "sizes", test_sizes },
+		{ "maps", test_maps },
+		{ "many_maps", test_many_maps },
+		{ "many_cgroups", test_many_cgroups },
+		{ "attributes", test_attributes },
+		{ "value_types", test_value_types },
+		{ "key_types", test_key_types },
+		{ "roots", test_roots },
+		{ "syscalls", test_syscalls },
+		{ "batch", test_batch },
+		{ "info", test_info },
+		{ "memlock", test_memlock },
+		{ "lookups", test_lookups },
+		{ "for_each", test_for_each },
+		{ "bpffs", test_bpffs },
+		{ "kinds", test_kinds },
+		{ "in_flush", test_in_flush },
+		{ "nmi", test_nmi },
+		{ "exiting", test_exiting },
+		{ "exact", test_exact },
+		{ "teardown", test_teardown },
+		{ "close", test_close },
+		{ "memory", test_memory },
+	};
+	int i;
+
+	if (setup())
+		goto out;
+	for (i = 0; i < ARRAY_SIZE(tests); i++) {
+		if (test__start_subtest(tests[i].name))
+			tests[i].fn();
+	}
+out:
+	if (workdir >= 0)
+		close(workdir);
+	cleanup_cgroup_environment();
+}
+
+void test_cgroup_stats_map_fail(void)
+{
+	RUN_TESTS(cgroup_stats_map_fail);
+}

@@ -9,9 +9,6 @@
 
 char _license[] SEC("license") = "GPL";
 
-void bpf_rcu_read_lock(void) __ksym;
-void bpf_rcu_read_unlock(void) __ksym;
-
 struct {
 	__uint(type, BPF_MAP_TYPE_CGROUP_STATS);
 	__type(key, __u64);
@@ -175,19 +172,19 @@ int look_loop(__u64 *args)
 	return ctx.ret;
 }
 
-static long look_in_for_each(struct bpf_map *map, const void *key, void *value,
-			     struct look_ctx *ctx)
+static long look_in_walk(struct bpf_map *map, const void *key, void *value,
+			 struct look_ctx *ctx)
 {
 	ctx->ret = __look(&stats, ctx->id, ctx->index);
 	return 1;
 }
 
 SEC("?syscall")
-int look_for_each(__u64 *args)
+int look_walk(__u64 *args)
 {
 	struct look_ctx ctx = { .id = args[0], .index = args[1] };
 
-	bpf_for_each_map_elem(&stats, look_in_for_each, &ctx, 0);
+	bpf_for_each_map_elem(&stats, look_in_walk, &ctx, 0);
 	return ctx.ret;
 }
 
@@ -225,7 +222,7 @@ int flush_static(__u64 *args)
 	return flush_subprog(args[0]);
 }
 
-/* An interrupt may do this, and sleeping may not be thought of. */
+/* What each element's call sees. */
 static long sum_one(struct bpf_map *map, const __u64 *key,
 		    struct cgroup_stats_value *value, void *ctx)
 {
@@ -240,14 +237,14 @@ static long sum_one(struct bpf_map *map, const __u64 *key,
 }
 
 SEC("?raw_tp")
-int for_each(__u64 *args)
+int walk(__u64 *args)
 {
 	nr_keys = 0;
 	return bpf_for_each_map_elem(&stats, sum_one, NULL, args[0]);
 }
 
 SEC("?syscall")
-int for_each_sleepable(__u64 *args)
+int walk_sleepable(__u64 *args)
 {
 	nr_keys = 0;
 	return bpf_for_each_map_elem(&stats, sum_one, NULL, args[0]);
@@ -560,7 +557,7 @@ long exit_err, exit_by_id_err;
 
 static int wait_removed(__u64 i, __u64 *deadline)
 {
-	return *(volatile bool *)&removed || bpf_ktime_get_ns() > *deadline;
+	return removed || bpf_ktime_get_ns() > *deadline;
 }
 
 SEC("?fentry/flush_ptrace_hw_breakpoint")

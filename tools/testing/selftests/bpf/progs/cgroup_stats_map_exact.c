@@ -38,8 +38,8 @@ struct cgroup_stats_count began[CGROUP_STATS_CPUS], added[CGROUP_STATS_CPUS];
 /* Adds to cgroups that were gone, and failures that there must not be. */
 __u64 missed, failed;
 
-/* Adds of interrupts and NMIs, and of everything together. */
-__u64 in_irq, events;
+/* Runs in interrupts. */
+__u64 in_irq;
 
 /*
  * Each add goes to two elements: 1 to the first, to count them; and some number to
@@ -99,6 +99,31 @@ SEC("syscall")
 int flush(__u64 *args)
 {
 	return bpf_cgroup_stats_flush(&stats, args[0], 0);
+}
+
+/*
+ * The leaves of a writer, each of them twice, in two elements next to each other.
+ * None is added to again in this burst, so that a mark that was lost stays lost.
+ */
+__u64 leaves[CGROUP_STATS_CPUS * CGROUP_STATS_LEAVES];
+
+static int add_leaf(__u64 i, __u64 *writer)
+{
+	__u32 nr = *writer * CGROUP_STATS_LEAVES + i % CGROUP_STATS_LEAVES;
+
+	if (bpf_cgroup_stats_add(&stats, leaves[nr % ARRAY_SIZE(leaves)],
+				 i / CGROUP_STATS_LEAVES, 1, 0))
+		__sync_fetch_and_add(&failed, 1);
+	return 0;
+}
+
+SEC("syscall")
+int burst_leaves(__u64 *args)
+{
+	__u64 writer = args[0];
+
+	bpf_loop(2 * CGROUP_STATS_LEAVES, add_leaf, &writer, 0);
+	return 0;
 }
 
 /* All of these count for tasks in the tree only: others have no entry in own. */

@@ -5,11 +5,9 @@
 #include <bpf/bpf_tracing.h>
 #include "bpf_misc.h"
 #include "bpf_experimental.h"
+#include "cgroup_stats_map.h"
 
 char _license[] SEC("license") = "GPL";
-
-void bpf_rcu_read_lock(void) __ksym;
-void bpf_rcu_read_unlock(void) __ksym;
 
 struct stats {
 	__u64 a;
@@ -119,7 +117,7 @@ static long write_cb(struct bpf_map *map, __u64 *key, struct stats *value, void 
 
 SEC("?tc")
 __failure __msg("write into map forbidden, value_size=16 off=0 size=8")
-int write_in_for_each(void *ctx)
+int write_in_walk(void *ctx)
 {
 	bpf_for_each_map_elem(&stats, write_cb, NULL, 0);
 	return 0;
@@ -347,7 +345,7 @@ int flush_rcu_subprog(void *ctx)
 	return 0;
 }
 
-static long flush_for_each_cb(struct bpf_map *map, const void *key, void *value, void *ctx)
+static long flush_walk_cb(struct bpf_map *map, const void *key, void *value, void *ctx)
 {
 	flush_subprog();
 	return 0;
@@ -355,17 +353,17 @@ static long flush_for_each_cb(struct bpf_map *map, const void *key, void *value,
 
 SEC("?syscall")
 __failure __msg("bpf_cgroup_stats_flush#{{[0-9]+}} cannot sleep")
-int flush_for_each(void *ctx)
+int flush_walk(void *ctx)
 {
-	bpf_for_each_map_elem(&stats, flush_for_each_cb, NULL, 0);
+	bpf_for_each_map_elem(&stats, flush_walk_cb, NULL, 0);
 	return 0;
 }
 
 SEC("?syscall")
 __failure __msg("bpf_cgroup_stats_flush#{{[0-9]+}} cannot sleep")
-int flush_for_each_hash(void *ctx)
+int flush_walk_hash(void *ctx)
 {
-	bpf_for_each_map_elem(&hash, flush_for_each_cb, NULL, 0);
+	bpf_for_each_map_elem(&hash, flush_walk_cb, NULL, 0);
 	return 0;
 }
 

@@ -47,7 +47,8 @@
  * All of them are written under cgroup_mutex and read under RCU. Adders turn
  * preemption off for it: sleepable programs hold no more than trace RCU.
  *
- * Locks: cgroup_mutex, then rstat's flush lock. The update path takes none.
+ * Locks: cgroup_mutex, then rstat's flush lock. The update path takes none. The
+ * static key is enabled with neither held.
  */
 #include <linux/bitmap.h>
 #include <linux/bpf.h>
@@ -56,12 +57,16 @@
 #include <linux/btf_ids.h>
 #include <linux/cgroup.h>
 #include <linux/filter.h>
+#include <linux/llist.h>
 #include <linux/memcontrol.h>
+#include <linux/mm.h>
 #include <linux/percpu.h>
 #include <linux/rcupdate_trace.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
+#include <linux/seq_file.h>
 #include <linux/slab.h>
+#include <linux/uaccess.h>
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
 #include "../cgroup/cgroup-internal.h"
@@ -72,10 +77,13 @@
 
 #define CGROUP_STATS_FLAGS	(BPF_F_NUMA_NODE | BPF_F_RDONLY | BPF_F_WRONLY)
 
-/* Somebody else's mkdir() may have to allocate: it fails rather than waits. */
+/* For somebody else's mkdir() too: rather fail than loop in reclaim or kill for it. */
 #define CGROUP_STATS_GFP	(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN)
 
-/* Marks are bytes, which CPUs store without an atomic, and are taken by words. */
+/*
+ * Marks are bytes, which CPUs store without an atomic. A flush takes those of lines
+ * and of cgroups by words, those of groups one by one.
+ */
 #define CGROUP_STATS_WORD	8
 #define CGROUP_STATS_LINE	8	/* elements per mark */
 #define CGROUP_STATS_GROUP	64	/* cgroups per mark */
@@ -131,10 +139,11 @@ struct cgroup_stats_entry {
  */
 struct cgroup_stats_array {
 	struct cgroup *cgrp;
-	/* The cgroup's number, and what adders need of it: its mark, its group's. */
+	/* The cgroup's number, the same in every array it has had. */
 	struct cgroup_stats_chunk *chunk;
 	u32 number;
 	u32 nr;
+	/* What adders need of it. */
 	u8 __percpu *cgrp_mark;
 	u8 __percpu *group_mark;
 	struct rcu_head rcu;
@@ -247,9 +256,9 @@ static __always_inline struct cgroup_stats_array *cgroup_stats_by_id(u64 id)
 }
 
 /*
- * Of the current task's cgroup. An exiting task's may be offline: then of the
- * nearest ancestor that is not. That climbs from a cgroup that no map reaches
- * too, but there none is found that reaches an ancestor.
+ * The current task's. It may be offline if the task is exiting: then the nearest
+ * ancestor's that is not. A cgroup that no map reaches is climbed from in vain: a
+ * map that reached its ancestor would reach it.
  */
 static __always_inline struct cgroup_stats_array *cgroup_stats_of_current(void)
 {
@@ -439,7 +448,7 @@ static bool cgroup_stats_fold_line(const struct cgroup_stats_fold *f, u32 i, u32
 		f->pending[i] = 0;
 		if (!delta)
 			continue;
-		/* Whole for programs that look. */
+		/* Programs read it meanwhile: one store. */
 		WRITE_ONCE(f->total[i], f->total[i] + delta);
 		if (f->up) {
 			f->up[i] += delta;
@@ -474,8 +483,8 @@ static void cgroup_stats_fold_entry(struct cgroup_stats_entry *entry,
 			continue;
 		pending_lines[word] = 0;
 		/*
-		 * Not earlier: an add comes after its entry, and that after its
-		 * parent's, but a mark is what tells us that there was an add.
+		 * Only after a mark was taken, which orders this load: whoever set
+		 * it had seen the child's entry, and that came after the parent's.
 		 */
 		up = parent ? cgroup_stats_find(entry->smap,
 						rcu_dereference(parent->bpf.stats_entries)) : NULL;
@@ -599,21 +608,18 @@ static u32 cgroup_stats_copy(struct cgroup_stats_map *smap, u64 *ids, void *valu
  * @key: the cgroup's id
  * @value: room for the map's value size
  *
- * Sleeps. Return: 0, or -ENOENT if the map has no such cgroup.
+ * Sleeps.
+ *
+ * Return: 0, or -ENOENT if the map has no such cgroup.
  */
 int bpf_cgroup_stats_copy(struct bpf_map *map, void *key, void *value)
 {
 	struct cgroup_stats_map *smap = to_smap(map);
 	u64 id = *(u64 *)key;
-	struct cgroup *cgrp;
 
-	rcu_read_lock();
-	cgrp = cgroup_stats_tryget(smap, cgroup_stats_by_id(id));
-	rcu_read_unlock();
-	if (!cgrp)
+	/* 0, the current task's cgroup to helpers, is no key. */
+	if (!id || cgroup_stats_flush(smap, id))
 		return -ENOENT;
-	cgroup_stats_rstat_flush(cgrp);
-	cgroup_put(cgrp);
 	return cgroup_stats_copy(smap, &id, value, 1) ? 0 : -ENOENT;
 }
 
@@ -650,6 +656,7 @@ static u32 cgroup_stats_copy_next(struct cgroup_stats_map *smap, u64 *id,
 	u32 i, left;
 
 	do {
+		cond_resched();
 		for (i = 0; i < n; i++) {
 			ids[i] = cgroup_stats_next_id(smap, *id);
 			if (!ids[i])
@@ -686,7 +693,6 @@ static int cgroup_stats_do_batch(struct cgroup_stats_map *smap,
 			err = -EFAULT;
 		else
 			*done += n;
-		cond_resched();
 	}
 	kvfree(ids);
 	return err;
@@ -734,13 +740,11 @@ static long cgroup_stats_map_for_each(struct bpf_map *map, bpf_callback_t callba
 		return -EINVAL;
 
 	while (!ret && (id = cgroup_stats_next_id(smap, id))) {
-		u64 key = id;	/* the callback's to look at, not ours to trust */
-
-		value = cgroup_stats_map_lookup_elem(map, &key);
+		value = cgroup_stats_map_lookup_elem(map, &id);
 		if (!value)
 			continue;
 		n++;
-		ret = callback_fn((u64)(long)map, (u64)(long)&key, (u64)(long)value,
+		ret = callback_fn((u64)(long)map, (u64)(long)&id, (u64)(long)value,
 				  (u64)(long)callback_ctx, 0);
 	}
 	return n;
@@ -771,8 +775,7 @@ static void *cgroup_stats_iter_find(struct cgroup_stats_iter *iter, u64 after)
 {
 	if (cgroup_stats_copy_next(iter->smap, &after, &iter->id, iter->value, 1))
 		return iter;
-	iter->id = 0;
-	return NULL;
+	return NULL;	/* and iter->id is 0 */
 }
 
 static void *cgroup_stats_seq_start(struct seq_file *seq, loff_t *pos)
@@ -912,7 +915,7 @@ static void cgroup_stats_entry_free(struct cgroup_stats_entry *entry)
 static int cgroup_stats_number_get(struct cgroup_stats_array *array)
 {
 	struct cgroup_stats_chunk *chunk, **link = &cgroup_stats_chunks;
-	u32 nr = CGROUP_STATS_CHUNK;
+	u32 nr;
 
 	for (; (chunk = *link); link = &chunk->next) {
 		nr = find_first_zero_bit(chunk->used, CGROUP_STATS_CHUNK);
@@ -962,7 +965,7 @@ static struct cgroup_stats_array *cgroup_stats_array_alloc(struct cgroup *cgrp, 
 }
 
 /*
- * Make @array the cgroup's. An adder by id can come as soon as the id is known,
+ * Make @array the cgroup's, and free the one it replaces. An adder by id can come as soon as the id is known,
  * which is before mkdir() ends, so each step rests on the one before: the number
  * that marks lead by, the flusher's pointer, the id, and last the adders' pointer.
  */
@@ -1011,6 +1014,7 @@ static int cgroup_stats_link(struct cgroup *cgrp, struct cgroup_stats_entry *ent
 		/* One store: for the flusher and for adders. */
 		rcu_assign_pointer(array->entry[slot], entry);
 	} else {
+		/* Four at a time: arrays are replaced, not resized. */
 		new = cgroup_stats_array_alloc(cgrp, round_up(slot + 1, 4));
 		if (!new)
 			goto err_free;
@@ -1033,6 +1037,45 @@ err_free:
 
 /* --- cgroups come and go --- */
 
+/* Every mark was taken, and nothing waits to go up. */
+static bool cgroup_stats_entry_clean(struct cgroup_stats_entry *entry)
+{
+	u32 word, words = cgroup_stats_words(entry->smap);
+	u32 nr = entry->smap->nr_elems;
+	int cpu;
+
+	for (word = 0; word < words; word++) {
+		if (READ_ONCE(entry->data[2 * nr + word]))
+			return false;
+		for_each_possible_cpu(cpu) {
+			if (READ_ONCE(per_cpu_ptr(entry->area, cpu)[nr + word]))
+				return false;
+		}
+	}
+	return true;
+}
+
+/* Free an array that nobody can find any more, and its entries, behind RCU readers. */
+static void cgroup_stats_array_drop(struct cgroup_stats_array *array)
+{
+	struct cgroup_stats_entry *entry;
+	struct cgroup_stats_map *smap;
+	u32 i;
+
+	for (i = 0; i < array->nr; i++) {
+		entry = cgroup_stats_locked(array->entry[i]);
+		if (!entry)
+			continue;
+		WARN_ON_ONCE(!cgroup_stats_entry_clean(entry));
+		smap = entry->smap;
+		WRITE_ONCE(smap->nr_entries, smap->nr_entries - 1);
+		if (rcu_access_pointer(smap->root) == array->cgrp)
+			RCU_INIT_POINTER(smap->root, NULL);
+		cgroup_stats_entry_free(entry);
+	}
+	kfree_rcu(array, rcu);
+}
+
 static int cgroup_stats_inherit_entries(struct cgroup_stats_array *array,
 					struct cgroup_stats_array *up)
 {
@@ -1048,30 +1091,10 @@ static int cgroup_stats_inherit_entries(struct cgroup_stats_array *array,
 		if (!entry)
 			return -ENOMEM;
 		RCU_INIT_POINTER(array->entry[i], entry);
+		WRITE_ONCE(parent->smap->nr_entries, parent->smap->nr_entries + 1);
 		n++;
 	}
 	return n;
-}
-
-/* Count the entries of a new cgroup's array, or free them if there is an error. */
-static void cgroup_stats_inherit_finish(struct cgroup_stats_array *array, int err)
-{
-	struct cgroup_stats_entry *entry;
-	struct cgroup_stats_map *smap;
-	u32 i;
-
-	for (i = 0; i < array->nr; i++) {
-		entry = cgroup_stats_locked(array->entry[i]);
-		if (!entry)
-			continue;
-		smap = entry->smap;
-		if (err)
-			cgroup_stats_entry_free(entry);
-		else
-			WRITE_ONCE(smap->nr_entries, smap->nr_entries + 1);
-	}
-	if (err)
-		kfree_rcu(array, rcu);
 }
 
 /**
@@ -1098,10 +1121,8 @@ int __bpf_cgroup_stats_inherit(struct cgroup *cgrp)
 		return -ENOMEM;
 	n = cgroup_stats_inherit_entries(array, up);
 	err = n > 0 ? cgroup_stats_publish(cgrp, array) : n;
-	if (!n)
-		kfree(array);
-	else
-		cgroup_stats_inherit_finish(array, err);
+	if (err || !n)
+		cgroup_stats_array_drop(array);
 	return err;
 }
 
@@ -1120,24 +1141,6 @@ void bpf_cgroup_stats_offline(struct cgroup *cgrp)
 	xa_erase(&cgroup_stats_ids, cgroup_id(cgrp));
 }
 
-/* Every mark was taken, and nothing waits to go up. */
-static bool cgroup_stats_entry_clean(struct cgroup_stats_entry *entry)
-{
-	u32 word, words = cgroup_stats_words(entry->smap);
-	u32 nr = entry->smap->nr_elems;
-	int cpu;
-
-	for (word = 0; word < words; word++) {
-		if (READ_ONCE(entry->data[2 * nr + word]))
-			return false;
-		for_each_possible_cpu(cpu) {
-			if (READ_ONCE(per_cpu_ptr(entry->area, cpu)[nr + word]))
-				return false;
-		}
-	}
-	return true;
-}
-
 /**
  * bpf_cgroup_stats_release - give what is left to the parent and drop the entries
  * @cgrp: an offline cgroup, under cgroup_mutex, at least an RCU grace period later
@@ -1148,12 +1151,8 @@ static bool cgroup_stats_entry_clean(struct cgroup_stats_entry *entry)
  */
 void bpf_cgroup_stats_release(struct cgroup *cgrp)
 {
-	struct cgroup_stats_entry *entry;
-	struct cgroup_stats_array *array;
-	struct cgroup_stats_map *smap;
-	u32 i;
+	struct cgroup_stats_array *array = cgroup_stats_locked(cgrp->bpf.stats_entries);
 
-	array = cgroup_stats_locked(cgrp->bpf.stats_entries);
 	if (!array)
 		return;
 	/* Also if no entry is left in it: marks may be that lead here. */
@@ -1161,23 +1160,12 @@ void bpf_cgroup_stats_release(struct cgroup *cgrp)
 	cgroup_stats_number_put(array);
 
 	RCU_INIT_POINTER(cgrp->bpf.stats_entries, NULL);
-	for (i = 0; i < array->nr; i++) {
-		entry = cgroup_stats_locked(array->entry[i]);
-		if (!entry)
-			continue;
-		WARN_ON_ONCE(!cgroup_stats_entry_clean(entry));
-		smap = entry->smap;
-		WRITE_ONCE(smap->nr_entries, smap->nr_entries - 1);
-		if (rcu_access_pointer(smap->root) == cgrp)
-			RCU_INIT_POINTER(smap->root, NULL);
-		cgroup_stats_entry_free(entry);
-	}
-	kfree_rcu(array, rcu);
+	cgroup_stats_array_drop(array);
 }
 
 /* --- the map --- */
 
-/* Mark the slots of @cgrp's entries as used; returns how many slots it has. */
+/* Mark the slots of @cgrp's entries in @used, if any; returns how many slots it has. */
 static u32 cgroup_stats_used_slots(struct cgroup *cgrp, unsigned long *used)
 {
 	struct cgroup_stats_array *array = cgroup_stats_locked(cgrp->bpf.stats_entries);
@@ -1197,8 +1185,10 @@ static u32 cgroup_stats_scan_slots(struct cgroup *root, unsigned long *used)
 	struct cgroup *cgrp;
 	u32 most = 0;
 
-	css_for_each_descendant_pre(css, &root->self)
+	css_for_each_descendant_pre(css, &root->self) {
 		most = max(most, cgroup_stats_used_slots(css->cgroup, used));
+		cond_resched();
+	}
 	for (cgrp = cgroup_parent(root); cgrp; cgrp = cgroup_parent(cgrp))
 		most = max(most, cgroup_stats_used_slots(cgrp, used));
 	return most;
@@ -1244,6 +1234,7 @@ static int cgroup_stats_populate(struct cgroup_stats_map *smap, struct cgroup *r
 	css_for_each_descendant_pre(css, &root->self) {
 		struct cgroup *cgrp = css->cgroup;
 
+		cond_resched();
 		if (cgroup_is_dead(cgrp) ||
 		    cgroup_stats_find(smap, cgroup_stats_locked(cgrp->bpf.stats_entries)))
 			continue;
@@ -1335,9 +1326,6 @@ static struct bpf_map *cgroup_stats_map_alloc(union bpf_attr *attr)
 	if (memcg_bpf_enabled())
 		smap->objcg = get_obj_cgroup_from_current();
 #endif
-	/* Never off again: that would have to wait for CPU hotplug. */
-	if (!static_key_enabled(&bpf_cgroup_stats_key))
-		static_branch_enable(&bpf_cgroup_stats_key);
 	return &smap->map;
 }
 
@@ -1355,6 +1343,7 @@ static void cgroup_stats_map_free_work(struct work_struct *work)
 	if (root) {
 		/* Offline cgroups too: they stay among the children until released. */
 		css_for_each_descendant_post(css, &root->self) {
+			cond_resched();
 			array = cgroup_stats_locked(css->cgroup->bpf.stats_entries);
 			entry = cgroup_stats_find(smap, array);
 			if (!entry)
@@ -1367,12 +1356,13 @@ static void cgroup_stats_map_free_work(struct work_struct *work)
 
 	obj_cgroup_put(smap->objcg);
 	/* A flusher may still look at it through an entry. */
-	kvfree_rcu(smap, map.rcu);
+	kvfree_rcu(smap, free_work.rcu);
 }
 
 static void cgroup_stats_map_free_trace(struct rcu_head *rcu)
 {
-	struct cgroup_stats_map *smap = container_of(rcu, struct cgroup_stats_map, map.rcu);
+	struct cgroup_stats_map *smap = container_of(rcu, struct cgroup_stats_map,
+						     free_work.rcu);
 
 	INIT_RCU_WORK(&smap->free_work, cgroup_stats_map_free_work);
 	queue_rcu_work(cgroup_stats_wq, &smap->free_work);
@@ -1385,7 +1375,7 @@ static void cgroup_stats_map_free_trace(struct rcu_head *rcu)
  */
 static void cgroup_stats_map_free(struct bpf_map *map)
 {
-	call_rcu_tasks_trace(&map->rcu, cgroup_stats_map_free_trace);
+	call_rcu_tasks_trace(&to_smap(map)->free_work.rcu, cgroup_stats_map_free_trace);
 }
 
 /* Is @t an integer of @size bytes, all of them? */
@@ -1482,6 +1472,11 @@ static int cgroup_stats_map_check_btf(struct bpf_map *map, const struct btf *btf
 		root = cgroup_get_from_path("/");
 	if (IS_ERR(root))
 		return -ENOENT;
+	/*
+	 * Not static_key_enabled() first: that is true as soon as another creator
+	 * has begun to patch. It stays on: ->map_free() must not wait for hotplug.
+	 */
+	static_branch_enable(&bpf_cgroup_stats_key);
 	err = cgroup_stats_make_entries(to_smap(map), root);
 	cgroup_put(root);
 	return err;
@@ -1510,7 +1505,9 @@ static long cgroup_stats_map_delete_elem(struct bpf_map *map, void *key)
 static int __init cgroup_stats_init(void)
 {
 	cgroup_stats_wq = alloc_workqueue("bpf_cgroup_stats", WQ_UNBOUND, 1);
-	return cgroup_stats_wq ? 0 : -ENOMEM;
+	if (!cgroup_stats_wq)
+		panic("Failed to alloc workqueue for bpf cgroup stats.\n");
+	return 0;
 }
 core_initcall(cgroup_stats_init);
 

@@ -965,9 +965,10 @@ static struct cgroup_stats_array *cgroup_stats_array_alloc(struct cgroup *cgrp, 
 }
 
 /*
- * Make @array the cgroup's, and free the one it replaces. An adder by id can come as soon as the id is known,
- * which is before mkdir() ends, so each step rests on the one before: the number
- * that marks lead by, the flusher's pointer, the id, and last the adders' pointer.
+ * Make @array the cgroup's, and free the one it replaces. An adder by id can come
+ * as soon as the id is known, which is before mkdir() ends, so each step rests on
+ * the one before: the number that marks lead by, the flusher's pointer, the id, and
+ * last the adders' pointer.
  */
 static int cgroup_stats_publish(struct cgroup *cgrp, struct cgroup_stats_array *array)
 {

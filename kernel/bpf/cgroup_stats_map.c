@@ -92,8 +92,9 @@
 
 struct cgroup_stats_map {
 	struct bpf_map map;
-	/* Index into the arrays of entries: fixed before the first entry. */
+	/* Index into the arrays of entries: set under cgroup_mutex, once. */
 	u32 slot;
+	/* Elements of the value: set before anyone has the map. */
 	u32 nr_elems;
 	/* Written under cgroup_mutex, read by anyone for map_mem_usage. */
 	u32 nr_entries;
@@ -104,6 +105,7 @@ struct cgroup_stats_map {
 	struct cgroup __rcu *root;
 	/* Whom entries are charged to, NULL: the root memcg. A reference. */
 	struct obj_cgroup *objcg;
+	/* ->map_free()'s: its rcu waits for programs first, for flushers last. */
 	struct rcu_work free_work;
 };
 
@@ -138,12 +140,13 @@ struct cgroup_stats_entry {
  * cgroup that has had an entry has an array until it is released.
  */
 struct cgroup_stats_array {
+	/* Without a reference: valid as long as the array can be found. */
 	struct cgroup *cgrp;
 	/* The cgroup's number, the same in every array it has had. */
 	struct cgroup_stats_chunk *chunk;
 	u32 number;
 	u32 nr;
-	/* What adders need of it. */
+	/* What adders need of it. Like all above, set before the array is found. */
 	u8 __percpu *cgrp_mark;
 	u8 __percpu *group_mark;
 	struct rcu_head rcu;
@@ -157,7 +160,9 @@ struct cgroup_stats_marks {
 
 /* Numbers for cgroups, by which marks lead to them. Chunks are added, and stay. */
 struct cgroup_stats_chunk {
+	/* Written under cgroup_mutex with a release, read by the drain. */
 	struct cgroup_stats_chunk *next;
+	/* Adders set them, on their own CPU; the flusher takes them. */
 	struct cgroup_stats_marks __percpu *marks;
 	/* Numbers in use: cgroup_mutex. */
 	DECLARE_BITMAP(used, CGROUP_STATS_CHUNK);
@@ -173,7 +178,7 @@ DEFINE_STATIC_KEY_FALSE(bpf_cgroup_stats_key);
 /* Written under cgroup_mutex with a release, read by the drain. */
 static struct cgroup_stats_chunk *cgroup_stats_chunks;
 
-/* Cgroups that have an array, of living ones, by id. Written under cgroup_mutex. */
+/* Living cgroups that have an array, by id. Written under cgroup_mutex. */
 static DEFINE_XARRAY(cgroup_stats_ids);
 
 /* Unbound: a work that waits for cgroup_mutex must not hold up CPU hotplug. */

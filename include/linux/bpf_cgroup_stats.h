@@ -9,6 +9,39 @@
 struct bpf_map;
 struct cgroup;
 
+/*
+ * What one call of ->fold() is for. Programs read it. There must be a pointer in it: to
+ * the verifier, a struct of numbers may as well be on the program's own stack.
+ */
+struct bpf_cgroup_stats_fold {
+	struct bpf_map *map;
+	u64 cgroup_id;
+	u32 cpu;
+};
+
+/* The values that ->fold() works on, see bpf_cgroup_stats_fold_ro() */
+enum bpf_cgroup_stats_values {
+	BPF_CGROUP_STATS_NOW,	/* what this CPU has added up */
+	BPF_CGROUP_STATS_PREV,	/* the same, at the last fold */
+	BPF_CGROUP_STATS_PENDING,	/* come from children since the last fold */
+	BPF_CGROUP_STATS_TOTAL,	/* the cgroup's total, to be changed */
+	BPF_CGROUP_STATS_PARENT,	/* what the parent has pending, to be changed */
+};
+
+/**
+ * struct bpf_cgroup_stats_ops - a fold of the user's own, in place of the elements'
+ * @value_size: that of the map which the program refers to
+ * @fold: merges what has changed in one cgroup on one CPU into its total, and into
+ *	what its parent has pending. Called under rstat's flush lock, with interrupts
+ *	off where that is a spinlock.
+ * @map: the kernel's: the map that it serves, as long as it is registered
+ */
+struct bpf_cgroup_stats_ops {
+	u32 value_size;
+	void (*fold)(struct bpf_cgroup_stats_fold *fold);
+	struct bpf_map *map;
+};
+
 /* The verifier puts this in the place of lookups that may sleep. */
 u64 bpf_cgroup_stats_lookup_flush(u64 map, u64 key, u64 r3, u64 r4, u64 r5);
 

@@ -3,7 +3,8 @@
  * BPF_MAP_TYPE_CGROUP_STATS: statistics per cgroup, added up by rstat.
  *
  * A map has one entry per cgroup of a subtree, and an entry is an array of
- * counters. Programs add to the current CPU's copy of it; rstat adds the copies
+ * elements: integers that are sums of what programs add, or the largest or
+ * smallest of it. Programs add to the current CPU's copy; rstat adds the copies
  * up, over CPUs and over descendants, when somebody reads.
  *
  * For example, a map on /a counts page faults, and a task in /a/b faults three
@@ -32,10 +33,16 @@
  *
  * A flush that takes a mark of ours reads all that we stored before it. One that
  * does not see our mark comes before it, and the mark stays for the next flush.
- * This is message passing: nobody decides by a load after a store, so there is
- * nothing that needs a full barrier, and an interrupt between two steps does all
+ * This is message passing: nobody decides by a load after a store, so an add to
+ * per-CPU elements needs no full barrier, and an interrupt between two steps does all
  * the steps itself and waits for nobody. The price is an idle visit now and
  * then, to a line whose change an earlier flush has folded already.
+ *
+ * A maximum or minimum goes the same way, but whole and not as a difference, which
+ * does no harm: to merge the same value again changes nothing. With BPF_F_NO_PERCPU
+ * all CPUs add to one array, atomically, and the line's mark is theirs together,
+ * which does take a full barrier (see cgroup_stats_sample_shared()). An aggregator
+ * (cgroup_stats_ops.c) takes the place of the arithmetic in fold, and of nothing else.
  *
  * Who may see an entry, in the order of its life:
  *
@@ -47,8 +54,8 @@
  * All of them are written under cgroup_mutex and read under RCU. Adders turn
  * preemption off for it: sleepable programs hold no more than trace RCU.
  *
- * Locks: cgroup_mutex, then rstat's flush lock. The update path takes none. The
- * static key is enabled with neither held.
+ * Locks: cgroup_mutex, or those of struct_ops, then rstat's flush lock. The update
+ * path takes none. The static key is enabled with none held.
  */
 #include <linux/bitmap.h>
 #include <linux/bpf.h>
@@ -70,12 +77,14 @@
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
 #include "../cgroup/cgroup-internal.h"
+#include "cgroup_stats.h"
 
-#define CGROUP_STATS_ELEM_SIZE	sizeof(u64)
 #define CGROUP_STATS_VALUE_MAX	4096
 #define CGROUP_STATS_TYPE_DEPTH	8	/* arrays and structs within each other */
+#define CGROUP_STATS_TAG	"cgroup_stats:"	/* and "max" or "min": of a member */
 
-#define CGROUP_STATS_FLAGS	(BPF_F_NUMA_NODE | BPF_F_RDONLY | BPF_F_WRONLY)
+#define CGROUP_STATS_FLAGS	(BPF_F_NUMA_NODE | BPF_F_RDONLY | BPF_F_WRONLY | \
+				 BPF_F_NO_PERCPU | BPF_F_NO_HIERARCHY)
 
 /* For somebody else's mkdir() too: rather fail than loop in reclaim or kill for it. */
 #define CGROUP_STATS_GFP	(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN)
@@ -90,12 +99,26 @@
 #define CGROUP_STATS_GROUPS	CGROUP_STATS_WORD
 #define CGROUP_STATS_CHUNK	(CGROUP_STATS_GROUP * CGROUP_STATS_GROUPS)
 
+/* What an element does with samples, and with what comes from elsewhere. */
+enum cgroup_stats_op {
+	CGROUP_STATS_OP_SUM,
+	CGROUP_STATS_OP_MAX,
+	CGROUP_STATS_OP_MIN,
+	CGROUP_STATS_OP_SIGNED_MAX,
+	CGROUP_STATS_OP_SIGNED_MIN,
+};
+
 struct cgroup_stats_map {
 	struct bpf_map map;
 	/* Index into the arrays of entries: set under cgroup_mutex, once. */
 	u32 slot;
-	/* Elements of the value: set before anyone has the map. */
+	/* Elements of the value, and their size, 4 or 8: set before anyone has the map. */
 	u32 nr_elems;
+	u32 elem_size;
+	/* nr_elems if all are sums of 8 bytes and per CPU: for these there are short cuts; or 0. */
+	u32 nr_sums;
+	/* Is an element without a sample 0, each of them? */
+	bool zero;
 	/* Written under cgroup_mutex, read by anyone for map_mem_usage. */
 	u32 nr_entries;
 	/*
@@ -105,8 +128,12 @@ struct cgroup_stats_map {
 	struct cgroup __rcu *root;
 	/* Whom entries are charged to, NULL: the root memcg. A reference. */
 	struct obj_cgroup *objcg;
+	/* What folds instead of the elements' operations, or NULL. The flush lock. */
+	struct cgroup_stats_program *program;
 	/* ->map_free()'s: its rcu waits for programs first, for flushers last. */
 	struct rcu_work free_work;
+	/* enum cgroup_stats_op of each element: set before anyone has the map. */
+	u8 op[];
 };
 
 /*
@@ -117,9 +144,10 @@ struct cgroup_stats_entry {
 	/* Valid as long as the entry is linked, and an RCU grace period on. */
 	struct cgroup_stats_map *smap;
 	/*
-	 * Per CPU: running[nr_elems], the marks of its lines (whole words), and
-	 * last[nr_elems], what of running was folded already. Adders write running
-	 * and set marks; a flusher takes marks, and last is its own.
+	 * Per CPU: running values, the marks of their lines (whole words), and what
+	 * of the running values was folded already. Adders write running values and
+	 * set marks; a flusher takes marks, and what was folded is its own.
+	 * NULL with BPF_F_NO_PERCPU: then there is one such area, behind data.
 	 */
 	u64 __percpu *area;
 	union {
@@ -127,9 +155,9 @@ struct cgroup_stats_entry {
 		struct rcu_head rcu;		/* after it was unlinked */
 	};
 	/*
-	 * total[nr_elems], of the cgroup and all below it; pending[nr_elems], come
-	 * from children and not yet in total; the marks of pending's lines.
-	 * Written under the flush lock. Programs read total at any time.
+	 * Totals, of the cgroup and all below it; pending values, come from children
+	 * and not yet in the totals; the marks of the pending values' lines.
+	 * Written under the flush lock. Programs read totals at any time.
 	 */
 	u64 data[];
 };
@@ -151,6 +179,13 @@ struct cgroup_stats_array {
 	u8 __percpu *group_mark;
 	struct rcu_head rcu;
 	struct cgroup_stats_entry __rcu *entry[] __counted_by(nr);
+};
+
+/* An attached aggregator. Freed when it has been detached under the flush lock. */
+struct cgroup_stats_program {
+	const struct bpf_cgroup_stats_ops *ops;
+	/* Three arrays of elements, for one fold: now, total and the parent's pending. */
+	u64 copy[];
 };
 
 struct cgroup_stats_marks {
@@ -189,21 +224,51 @@ static struct cgroup_stats_map *to_smap(const struct bpf_map *map)
 	return container_of(map, struct cgroup_stats_map, map);
 }
 
+/* The room of one array of elements, in u64. */
+static u32 cgroup_stats_len(const struct cgroup_stats_map *smap)
+{
+	return DIV_ROUND_UP(smap->map.value_size, sizeof(u64));
+}
+
 /* Words of marks for the lines of one array of elements. */
 static u32 cgroup_stats_words(const struct cgroup_stats_map *smap)
 {
 	return DIV_ROUND_UP(smap->nr_elems, CGROUP_STATS_LINE * CGROUP_STATS_WORD);
 }
 
-static u32 cgroup_stats_area_size(const struct cgroup_stats_map *smap)
+/* The room of two arrays and the marks of one, in u64: an area, or an entry's data. */
+static u32 cgroup_stats_area_len(const struct cgroup_stats_map *smap)
 {
-	return (2 * smap->nr_elems + cgroup_stats_words(smap)) * sizeof(u64);
+	return 2 * cgroup_stats_len(smap) + cgroup_stats_words(smap);
+}
+
+static bool cgroup_stats_is_shared(const struct cgroup_stats_map *smap)
+{
+	return smap->map.map_flags & BPF_F_NO_PERCPU;
+}
+
+/* Where @cpu adds to. */
+static u64 *cgroup_stats_area(struct cgroup_stats_entry *entry, int cpu)
+{
+	if (cgroup_stats_is_shared(entry->smap))
+		return entry->data + cgroup_stats_area_len(entry->smap);
+	return per_cpu_ptr(entry->area, cpu);
 }
 
 static size_t cgroup_stats_entry_size(const struct cgroup_stats_map *smap)
 {
 	return struct_size_t(struct cgroup_stats_entry, data,
-			     2 * smap->nr_elems + cgroup_stats_words(smap));
+			     cgroup_stats_area_len(smap) * (cgroup_stats_is_shared(smap) ? 2 : 1));
+}
+
+static size_t cgroup_stats_program_size(const struct cgroup_stats_map *smap)
+{
+	return struct_size_t(struct cgroup_stats_program, copy, 3 * cgroup_stats_len(smap));
+}
+
+static size_t cgroup_stats_percpu_size(const struct cgroup_stats_map *smap)
+{
+	return cgroup_stats_is_shared(smap) ? 0 : cgroup_stats_area_len(smap) * sizeof(u64);
 }
 
 #define cgroup_stats_locked(p) \
@@ -226,6 +291,81 @@ static u32 cgroup_stats_next_mark(u64 *taken)
 
 	*taken &= *taken - 1;
 	return mark;
+}
+
+/* --- elements: in a register each is 64 bits wide, as its type extends it --- */
+
+static __always_inline bool cgroup_stats_is_signed(enum cgroup_stats_op op)
+{
+	return op == CGROUP_STATS_OP_SIGNED_MAX || op == CGROUP_STATS_OP_SIGNED_MIN;
+}
+
+/* @value, converted to the type of element @i. */
+static u64 cgroup_stats_convert(const struct cgroup_stats_map *smap, u32 i, u64 value)
+{
+	if (smap->elem_size == sizeof(u64))
+		return value;
+	if (cgroup_stats_is_signed(smap->op[i]))
+		return (s32)value;
+	return (u32)value;
+}
+
+static u64 cgroup_stats_read(const struct cgroup_stats_map *smap, const void *array, u32 i)
+{
+	if (smap->elem_size == sizeof(u64))
+		return READ_ONCE(((const u64 *)array)[i]);
+	return cgroup_stats_convert(smap, i, READ_ONCE(((const u32 *)array)[i]));
+}
+
+/* Programs read totals meanwhile: one store. */
+static void cgroup_stats_write(const struct cgroup_stats_map *smap, void *array, u32 i,
+			       u64 value)
+{
+	if (smap->elem_size == sizeof(u64))
+		WRITE_ONCE(((u64 *)array)[i], value);
+	else
+		WRITE_ONCE(((u32 *)array)[i], value);
+}
+
+/* The operation of element @i on two values of its type. */
+static u64 cgroup_stats_merge(const struct cgroup_stats_map *smap, u32 i, u64 a, u64 b)
+{
+	switch (smap->op[i]) {
+	case CGROUP_STATS_OP_MAX:
+		return max(a, b);
+	case CGROUP_STATS_OP_MIN:
+		return min(a, b);
+	case CGROUP_STATS_OP_SIGNED_MAX:
+		return max((s64)a, (s64)b);
+	case CGROUP_STATS_OP_SIGNED_MIN:
+		return min((s64)a, (s64)b);
+	default:
+		return cgroup_stats_convert(smap, i, a + b);
+	}
+}
+
+static void cgroup_stats_merge_into(const struct cgroup_stats_map *smap, void *array, u32 i,
+				    u64 value)
+{
+	value = cgroup_stats_merge(smap, i, cgroup_stats_read(smap, array, i), value);
+	cgroup_stats_write(smap, array, i, value);
+}
+
+/* What merges with any value to that value: what element @i is without a sample. */
+static u64 cgroup_stats_identity(const struct cgroup_stats_map *smap, u32 i)
+{
+	u64 sign = BIT_ULL(smap->elem_size * BITS_PER_BYTE - 1);
+
+	switch (smap->op[i]) {
+	case CGROUP_STATS_OP_MIN:
+		return cgroup_stats_convert(smap, i, U64_MAX);
+	case CGROUP_STATS_OP_SIGNED_MAX:
+		return -sign;
+	case CGROUP_STATS_OP_SIGNED_MIN:
+		return sign - 1;
+	default:
+		return 0;
+	}
 }
 
 /* --- finding entries: under RCU, or with preemption off --- */
@@ -313,43 +453,150 @@ static __always_inline void cgroup_stats_sum(u64 __percpu *slot, u64 value)
 		atomic64_add(value, (atomic64_t *)raw_cpu_ptr(slot));
 }
 
-/* Set this CPU's mark, after all that it announces. */
-static __always_inline void cgroup_stats_mark(u8 __percpu *mark)
+/* Replace @old, if it is still there. Interrupts are all that can come between. */
+static bool cgroup_stats_replace(const struct cgroup_stats_map *smap, void *array, u32 i,
+				 u64 old, u64 new)
 {
-	/* Pairs with cgroup_stats_take() and the drain's cmpxchg(). */
-	smp_store_release(raw_cpu_ptr(mark), 1);
+	/* An instruction, or two that notice, wherever this is built: safe from NMIs. */
+	if (smap->elem_size == sizeof(u64))
+		return try_cmpxchg_local((u64 *)array + i, &old, new);
+	return cmpxchg_local((u32 *)array + i, (u32)old, (u32)new) == (u32)old;
+}
+
+/* Merge a sample into a running value of this CPU. */
+static void cgroup_stats_sample(const struct cgroup_stats_map *smap, void *running, u32 i,
+				u64 value)
+{
+	u64 old, new;
+
+	do {
+		old = cgroup_stats_read(smap, running, i);
+		new = cgroup_stats_merge(smap, i, old, value);
+	} while (new != old && !cgroup_stats_replace(smap, running, i, old, new));
+}
+
+/*
+ * Merge a sample into a running value of all CPUs. The line's mark is one for all of
+ * them too: a flusher may take it as another CPU's, and then has no part in the message
+ * that our release is. So the mark must be ordered behind the value by a full barrier,
+ * which pairs with that of cgroup_stats_take(); atomics that return something have it.
+ */
+static noinline void cgroup_stats_sample_shared(const struct cgroup_stats_map *smap,
+						void *running, u32 i, u64 value)
+{
+	u64 *p64 = (u64 *)running + i, old, new;
+	u32 *p32 = (u32 *)running + i, old32;
+	bool is64 = smap->elem_size == sizeof(u64), done;
+
+	if (smap->op[i] == CGROUP_STATS_OP_SUM) {
+		if (is64)
+			atomic64_fetch_add(value, (atomic64_t *)p64);
+		else
+			atomic_fetch_add(value, (atomic_t *)p32);
+		return;
+	}
+	do {
+		old = cgroup_stats_read(smap, running, i);
+		new = cgroup_stats_merge(smap, i, old, value);
+		if (new == old) {
+			/* Somebody else's sample, whose mark may be still to come. */
+			smp_mb();
+			return;
+		}
+		old32 = old;
+		done = is64 ? try_cmpxchg(p64, &old, new) : try_cmpxchg(p32, &old32, (u32)new);
+	} while (!done);
+}
+
+static __always_inline void cgroup_stats_mark(u8 *mark)
+{
+	/* Pairs with cgroup_stats_take() and with the drain's cmpxchg(). */
+	smp_store_release(mark, 1);
+}
+
+/*
+ * [B], [C], [D] of the comment on top. All three must be releases: a mark of a
+ * neighbour's may lead the flusher to ours half-way. They also carry along the entry
+ * that another CPU made.
+ */
+static __always_inline void
+cgroup_stats_set_marks(const struct cgroup_stats_array *array, void *lines, u32 index)
+{
+	cgroup_stats_mark((u8 *)lines + index / CGROUP_STATS_LINE);
+	cgroup_stats_mark(raw_cpu_ptr(array->cgrp_mark));
+	cgroup_stats_mark(raw_cpu_ptr(array->group_mark));
+}
+
+/* Add to a sum of 8 bytes. */
+static __always_inline long
+cgroup_stats_add_sum(struct cgroup_stats_map *smap, struct cgroup_stats_array *array,
+		     u32 index, s64 value)
+{
+	struct cgroup_stats_entry *entry = cgroup_stats_find(smap, array);
+
+	if (unlikely(!entry))
+		return -ENOENT;
+	cgroup_stats_sum(entry->area + index, value);
+	cgroup_stats_set_marks(array, raw_cpu_ptr(entry->area + smap->nr_sums), index);
+	return 0;
+}
+
+/* Out of line, so that the usual add has nothing to save: it calls nobody. */
+static noinline long
+cgroup_stats_add_by_id(struct cgroup_stats_map *smap, u64 id, u32 index, s64 value)
+{
+	long err;
+
+	preempt_disable_notrace();
+	err = cgroup_stats_add_sum(smap, cgroup_stats_by_id(id), index, value);
+	preempt_enable_notrace();
+	return err;
+}
+
+/* Add to a map whose elements are not all sums of 8 bytes. */
+static noinline long
+cgroup_stats_add_any(struct cgroup_stats_map *smap, u64 id, u32 index, s64 value)
+{
+	struct cgroup_stats_array *array;
+	struct cgroup_stats_entry *entry;
+	long err = -ENOENT;
+	u64 *running;
+
+	if (unlikely(index >= smap->nr_elems))
+		return -E2BIG;
+	value = cgroup_stats_convert(smap, index, value);
+
+	preempt_disable_notrace();
+	array = id ? cgroup_stats_by_id(id) : cgroup_stats_of_current();
+	entry = cgroup_stats_find(smap, array);
+	if (likely(entry)) {
+		running = cgroup_stats_area(entry, smp_processor_id());
+		if (cgroup_stats_is_shared(smap))
+			cgroup_stats_sample_shared(smap, running, index, value);
+		else
+			cgroup_stats_sample(smap, running, index, value);
+		cgroup_stats_set_marks(array, running + cgroup_stats_len(smap), index);
+		err = 0;
+	}
+	preempt_enable_notrace();
+	return err;
 }
 
 static __always_inline long
 cgroup_stats_add(struct bpf_map *map, u64 id, u32 index, s64 value, u64 flags)
 {
 	struct cgroup_stats_map *smap = to_smap(map);
-	struct cgroup_stats_array *array;
-	struct cgroup_stats_entry *entry;
-	u8 __percpu *lines;
-	long err = -ENOENT;
+	long err;
 
 	if (unlikely(flags))
 		return -EINVAL;
-	if (unlikely(index >= smap->nr_elems))
-		return -E2BIG;
+	if (unlikely(index >= smap->nr_sums))
+		return cgroup_stats_add_any(smap, id, index, value);
+	if (id)
+		return cgroup_stats_add_by_id(smap, id, index, value);
 
 	preempt_disable_notrace();
-	array = id ? cgroup_stats_by_id(id) : cgroup_stats_of_current();
-	entry = cgroup_stats_find(smap, array);
-	if (likely(entry)) {
-		lines = (u8 __percpu *)(entry->area + smap->nr_elems);
-		cgroup_stats_sum(entry->area + index, value);
-		/*
-		 * [B], [C], [D] of the comment on top. All three must be releases:
-		 * a mark of a neighbour's may lead the flusher to ours half-way.
-		 * They also carry along the entry that another CPU made.
-		 */
-		cgroup_stats_mark(lines + index / CGROUP_STATS_LINE);
-		cgroup_stats_mark(array->cgrp_mark);
-		cgroup_stats_mark(array->group_mark);
-		err = 0;
-	}
+	err = cgroup_stats_add_sum(smap, cgroup_stats_of_current(), index, value);
 	preempt_enable_notrace();
 	return err;
 }
@@ -430,33 +677,110 @@ void __bpf_cgroup_stats_drain(int cpu)
 	}
 }
 
-/* What one fold works on: arrays of elements. @up is the parent's pending. */
+/* What one fold works on: arrays of elements, and marks of their lines. */
 struct cgroup_stats_fold {
-	u64 *running;
-	u64 *last;
-	u64 *total;
-	u64 *pending;
-	u64 *up;
+	const struct cgroup_stats_map *smap;
+	void *running;
+	void *folded;
+	u64 *lines;		/* of running */
+	void *total;
+	void *pending;
+	u64 *pending_lines;
+	void *up;		/* the parent's pending, or NULL */
+	u8 *up_lines;
 };
 
-/* Fold elements @i to @end. Returns whether anything went up to the parent. */
-static bool cgroup_stats_fold_line(const struct cgroup_stats_fold *f, u32 i, u32 end)
+static void cgroup_stats_fold_init(struct cgroup_stats_fold *f,
+				   struct cgroup_stats_entry *entry, int cpu)
 {
+	struct cgroup_stats_map *smap = entry->smap;
+	u32 len = cgroup_stats_len(smap);
+	u64 *area = cgroup_stats_area(entry, cpu);
+
+	f->smap = smap;
+	f->running = area;
+	f->lines = area + len;
+	f->folded = area + len + cgroup_stats_words(smap);
+	f->total = entry->data;
+	f->pending = entry->data + len;
+	f->pending_lines = entry->data + 2 * len;
+}
+
+/* Take the marks of a word of lines: [B] before [A], the marks before what they announce. */
+static u64 cgroup_stats_fold_take(struct cgroup_stats_fold *f, u32 word)
+{
+	u64 taken = cgroup_stats_take(&f->lines[word]) |
+		    le64_to_cpu((__force __le64)f->pending_lines[word]);
+
+	f->pending_lines[word] = 0;
+	return taken;
+}
+
+/*
+ * Find the parent's entry, if it has one. Only after a mark was taken, which orders
+ * this load: whoever set it had seen the child's entry, and that came after the
+ * parent's.
+ */
+static void cgroup_stats_fold_up(struct cgroup_stats_fold *f, struct cgroup *cgrp)
+{
+	u32 len = cgroup_stats_len(f->smap);
+	struct cgroup *parent = cgroup_parent(cgrp);
+	struct cgroup_stats_entry *up = NULL;
+
+	if (parent && !(f->smap->map.map_flags & BPF_F_NO_HIERARCHY))
+		up = cgroup_stats_find(f->smap, rcu_dereference(parent->bpf.stats_entries));
+	f->up = up ? up->data + len : NULL;
+	f->up_lines = up ? (u8 *)(up->data + 2 * len) : NULL;
+}
+
+/* Fold sums @i to @end, of 8 bytes. Returns whether anything went up to the parent. */
+static bool cgroup_stats_fold_sums(const struct cgroup_stats_fold *f, u32 i, u32 end)
+{
+	u64 *folded = f->folded, *pending = f->pending;
+	u64 *total = f->total, *up = f->up;
 	bool went_up = false;
 	u64 delta;
 
 	for (; i < end; i++) {
-		delta = READ_ONCE(f->running[i]) - f->last[i];
-		f->last[i] += delta;
+		delta = READ_ONCE(((u64 *)f->running)[i]) - folded[i];
+		folded[i] += delta;
 		/* Taken, both, even where one cancels the other. */
-		delta += f->pending[i];
-		f->pending[i] = 0;
+		delta += pending[i];
+		pending[i] = 0;
 		if (!delta)
 			continue;
 		/* Programs read it meanwhile: one store. */
-		WRITE_ONCE(f->total[i], f->total[i] + delta);
+		WRITE_ONCE(total[i], total[i] + delta);
+		if (up) {
+			up[i] += delta;
+			went_up = true;
+		}
+	}
+	return went_up;
+}
+
+/* The same for any elements. Maxima and minima fold whole, however often. */
+static bool cgroup_stats_fold_any(const struct cgroup_stats_fold *f, u32 i, u32 end)
+{
+	const struct cgroup_stats_map *smap = f->smap;
+	u64 now, folded, pending, identity, delta;
+	bool went_up = false;
+
+	for (; i < end; i++) {
+		identity = cgroup_stats_identity(smap, i);
+		now = cgroup_stats_read(smap, f->running, i);
+		folded = cgroup_stats_read(smap, f->folded, i);
+		pending = cgroup_stats_read(smap, f->pending, i);
+		if (now == folded && pending == identity)
+			continue;
+		cgroup_stats_write(smap, f->folded, i, now);
+		cgroup_stats_write(smap, f->pending, i, identity);
+		if (smap->op[i] == CGROUP_STATS_OP_SUM)
+			now -= folded;
+		delta = cgroup_stats_merge(smap, i, now, pending);
+		cgroup_stats_merge_into(smap, f->total, i, delta);
 		if (f->up) {
-			f->up[i] += delta;
+			cgroup_stats_merge_into(smap, f->up, i, delta);
 			went_up = true;
 		}
 	}
@@ -464,43 +788,107 @@ static bool cgroup_stats_fold_line(const struct cgroup_stats_fold *f, u32 i, u32
 }
 
 static void cgroup_stats_fold_entry(struct cgroup_stats_entry *entry,
-				    struct cgroup *parent, int cpu)
+				    struct cgroup *cgrp, int cpu)
 {
-	u32 nr = entry->smap->nr_elems;
-	u32 words = cgroup_stats_words(entry->smap);
-	u64 *area = per_cpu_ptr(entry->area, cpu);
-	u64 *lines = area + nr, *pending_lines = entry->data + 2 * nr;
-	struct cgroup_stats_fold f = {
-		.running	= area,
-		.last		= area + nr + words,
-		.total		= entry->data,
-		.pending	= entry->data + nr,
-	};
-	struct cgroup_stats_entry *up;
-	u32 word, line, i;
+	struct cgroup_stats_map *smap = entry->smap;
+	u32 words = cgroup_stats_words(smap);
+	struct cgroup_stats_fold f;
+	u32 word, line, i, end;
+	bool went_up;
 	u64 taken;
 
+	cgroup_stats_fold_init(&f, entry, cpu);
 	for (word = 0; word < words; word++) {
-		/* [B] before [A]: the marks before what they announce. */
-		taken = cgroup_stats_take(&lines[word]) |
-			le64_to_cpu((__force __le64)pending_lines[word]);
+		taken = cgroup_stats_fold_take(&f, word);
 		if (!taken)
 			continue;
-		pending_lines[word] = 0;
-		/*
-		 * Only after a mark was taken, which orders this load: whoever set
-		 * it had seen the child's entry, and that came after the parent's.
-		 */
-		up = parent ? cgroup_stats_find(entry->smap,
-						rcu_dereference(parent->bpf.stats_entries)) : NULL;
-		f.up = up ? up->data + nr : NULL;
+		cgroup_stats_fold_up(&f, cgrp);
 		while (taken) {
 			line = word * CGROUP_STATS_WORD + cgroup_stats_next_mark(&taken);
 			i = line * CGROUP_STATS_LINE;
-			if (cgroup_stats_fold_line(&f, i, min(i + CGROUP_STATS_LINE, nr)))
-				((u8 *)(up->data + 2 * nr))[line] = 1;
+			end = min(i + CGROUP_STATS_LINE, smap->nr_elems);
+			if (smap->nr_sums)
+				went_up = cgroup_stats_fold_sums(&f, i, end);
+			else
+				went_up = cgroup_stats_fold_any(&f, i, end);
+			if (went_up)
+				f.up_lines[line] = 1;
 		}
 	}
+}
+
+/* Copy elements, each whole: others read one side and write the other. */
+static void cgroup_stats_copy_elems(const struct cgroup_stats_map *smap, void *dst,
+				    const void *src)
+{
+	u32 i;
+
+	if (smap->elem_size == sizeof(u64)) {
+		for (i = 0; i < smap->nr_elems; i++)
+			WRITE_ONCE(((u64 *)dst)[i], READ_ONCE(((const u64 *)src)[i]));
+	} else {
+		for (i = 0; i < smap->nr_elems; i++)
+			WRITE_ONCE(((u32 *)dst)[i], READ_ONCE(((const u32 *)src)[i]));
+	}
+}
+
+/*
+ * What the program has made of it becomes what is. It has had its one chance with what
+ * it saw now and what was pending: that is folded, whether or not it looked.
+ */
+static void cgroup_stats_fold_publish(struct cgroup_stats_fold *f, void **value)
+{
+	const struct cgroup_stats_map *smap = f->smap;
+	u64 parent;
+	u32 i;
+
+	cgroup_stats_copy_elems(smap, f->folded, value[BPF_CGROUP_STATS_NOW]);
+	cgroup_stats_copy_elems(smap, f->total, value[BPF_CGROUP_STATS_TOTAL]);
+	for (i = 0; i < smap->nr_elems; i++) {
+		cgroup_stats_write(smap, f->pending, i, cgroup_stats_identity(smap, i));
+		if (!f->up)
+			continue;
+		parent = cgroup_stats_read(smap, value[BPF_CGROUP_STATS_PARENT], i);
+		if (parent == cgroup_stats_read(smap, f->up, i))
+			continue;
+		cgroup_stats_write(smap, f->up, i, parent);
+		f->up_lines[i / CGROUP_STATS_LINE] = 1;
+	}
+}
+
+/* Fold an entry by the map's program: the value as a whole, if any of it has changed. */
+static void cgroup_stats_fold_program(struct cgroup_stats_entry *entry,
+				      struct cgroup *cgrp, int cpu)
+{
+	struct cgroup_stats_map *smap = entry->smap;
+	u64 *now = smap->program->copy;
+	u64 *total = now + cgroup_stats_len(smap);
+	u64 *parent = total + cgroup_stats_len(smap);
+	struct cgroup_stats_fold_kern kern;
+	struct cgroup_stats_fold f;
+	u64 taken = 0;
+	u32 word;
+
+	cgroup_stats_fold_init(&f, entry, cpu);
+	for (word = 0; word < cgroup_stats_words(smap); word++)
+		taken |= cgroup_stats_fold_take(&f, word);
+	if (!taken)
+		return;
+	cgroup_stats_fold_up(&f, cgrp);
+
+	/* Copies: adders go on, and readers must not see it at work. */
+	cgroup_stats_copy_elems(smap, now, f.running);
+	cgroup_stats_copy_elems(smap, total, f.total);
+	if (f.up)
+		cgroup_stats_copy_elems(smap, parent, f.up);
+	kern = (struct cgroup_stats_fold_kern) {
+		.fold.map	= &smap->map,
+		.fold.cgroup_id	= cgroup_id(cgrp),
+		.fold.cpu	= cpu,
+		.value		= { now, f.folded, f.pending, total, f.up ? parent : NULL },
+	};
+	smap->program->ops->fold(&kern.fold);
+	cgroup_stats_fold_publish(&f, kern.value);
 }
 
 /**
@@ -522,8 +910,12 @@ void __bpf_cgroup_stats_fold(struct cgroup *cgrp, int cpu)
 	array = rcu_dereference(cgrp->bpf.stats_entries);
 	for (i = 0; array && i < array->nr; i++) {
 		entry = rcu_dereference(array->entry[i]);
-		if (entry)
-			cgroup_stats_fold_entry(entry, cgroup_parent(cgrp), cpu);
+		if (!entry)
+			continue;
+		if (unlikely(entry->smap->program))
+			cgroup_stats_fold_program(entry, cgrp, cpu);
+		else
+			cgroup_stats_fold_entry(entry, cgrp, cpu);
 	}
 	rcu_read_unlock();
 }
@@ -654,6 +1046,41 @@ static void cgroup_stats_flush_all(struct cgroup_stats_map *smap)
 	cgroup_put(root);
 }
 
+/**
+ * cgroup_stats_set_ops - attach, replace or detach what folds a map's values
+ * @map: a BPF_MAP_TYPE_CGROUP_STATS map
+ * @old: what is attached, NULL: nothing
+ * @new: what is to be, NULL: nothing, elements fold by their own operations
+ *
+ * What was added before is folded by @old and what comes after by @new; what is added
+ * meanwhile by either. When this returns, @old is not running any more. Sleeps.
+ *
+ * Return: 0, -ENOMEM, or -EBUSY if something else than @old is attached.
+ */
+int cgroup_stats_set_ops(struct bpf_map *map, const struct bpf_cgroup_stats_ops *old,
+			 const struct bpf_cgroup_stats_ops *new)
+{
+	struct cgroup_stats_map *smap = to_smap(map);
+	struct cgroup_stats_program *program = NULL;
+	int err = -EBUSY;
+
+	if (new) {
+		program = kvmalloc(cgroup_stats_program_size(smap), GFP_KERNEL_ACCOUNT);
+		if (!program)
+			return -ENOMEM;
+		program->ops = new;
+	}
+	cgroup_stats_flush_all(smap);
+	cgroup_stats_rstat_lock();
+	if ((smap->program ? smap->program->ops : NULL) == old) {
+		swap(smap->program, program);
+		err = 0;
+	}
+	cgroup_stats_rstat_unlock();
+	kvfree(program);
+	return err;
+}
+
 /* Up to @n values after @id, in ascending order. Moves @id to the last one seen. */
 static u32 cgroup_stats_copy_next(struct cgroup_stats_map *smap, u64 *id,
 				  u64 *ids, void *values, u32 n)
@@ -763,7 +1190,8 @@ static void cgroup_stats_map_seq_show_elem(struct bpf_map *map, void *key,
 
 	if (value && !bpf_cgroup_stats_copy(map, key, value)) {
 		seq_printf(m, "%llu: ", *(u64 *)key);
-		btf_type_seq_show(map->btf, map->btf_value_type_id, value, m);
+		btf_type_seq_show_flags(map->btf, map->btf_value_type_id, value, m,
+					BTF_SHOW_COMPACT | BTF_SHOW_ZERO | BTF_SHOW_UNSAFE);
 		seq_putc(m, '\n');
 	}
 	kfree(value);
@@ -868,9 +1296,59 @@ static const struct bpf_iter_seq_info cgroup_stats_iter_seq_info = {
 
 /* --- entries: made, published, withdrawn, freed --- */
 
-static struct cgroup_stats_entry *cgroup_stats_entry_alloc(struct cgroup_stats_map *smap)
+/* Make all elements of @array, which are 0, identities. */
+static void cgroup_stats_init_elems(const struct cgroup_stats_map *smap, void *array)
+{
+	u32 i;
+
+	for (i = 0; i < smap->nr_elems; i++)
+		cgroup_stats_write(smap, array, i, cgroup_stats_identity(smap, i));
+}
+
+static void cgroup_stats_init_entry(struct cgroup_stats_entry *entry)
+{
+	const struct cgroup_stats_map *smap = entry->smap;
+	u32 len = cgroup_stats_len(smap);
+	u64 *area;
+	int cpu;
+
+	if (smap->zero)
+		return;
+	cgroup_stats_init_elems(smap, entry->data);
+	cgroup_stats_init_elems(smap, entry->data + len);
+	for_each_possible_cpu(cpu) {
+		area = cgroup_stats_area(entry, cpu);
+		cgroup_stats_init_elems(smap, area);
+		cgroup_stats_init_elems(smap, area + len + cgroup_stats_words(smap));
+		if (cgroup_stats_is_shared(smap))
+			break;
+		cond_resched();
+	}
+}
+
+static struct cgroup_stats_entry *__cgroup_stats_entry_alloc(struct cgroup_stats_map *smap)
 {
 	gfp_t gfp = bpf_memcg_flags(CGROUP_STATS_GFP);
+	size_t percpu_size = cgroup_stats_percpu_size(smap);
+	struct cgroup_stats_entry *entry;
+
+	entry = kvzalloc_node(cgroup_stats_entry_size(smap), gfp, smap->map.numa_node);
+	if (!entry)
+		return NULL;
+	entry->smap = smap;
+	if (percpu_size) {
+		entry->area = __alloc_percpu_gfp(percpu_size, sizeof(u64), gfp);
+		if (!entry->area) {
+			kvfree(entry);
+			return NULL;
+		}
+	}
+	cgroup_stats_init_entry(entry);
+	return entry;
+}
+
+static struct cgroup_stats_entry *cgroup_stats_entry_alloc(struct cgroup_stats_map *smap)
+{
 	struct cgroup_stats_entry *entry;
 	struct mem_cgroup *memcg, *old;
 
@@ -880,16 +1358,7 @@ static struct cgroup_stats_entry *cgroup_stats_entry_alloc(struct cgroup_stats_m
 	memcg = NULL;
 #endif
 	old = set_active_memcg(memcg);
-	entry = kzalloc_node(cgroup_stats_entry_size(smap), gfp, smap->map.numa_node);
-	if (entry) {
-		entry->smap = smap;
-		entry->area = __alloc_percpu_gfp(cgroup_stats_area_size(smap), sizeof(u64),
-						 gfp);
-		if (!entry->area) {
-			kfree(entry);
-			entry = NULL;
-		}
-	}
+	entry = __cgroup_stats_entry_alloc(smap);
 	set_active_memcg(old);
 	mem_cgroup_put(memcg);
 	return entry;
@@ -898,7 +1367,7 @@ static struct cgroup_stats_entry *cgroup_stats_entry_alloc(struct cgroup_stats_m
 static void cgroup_stats_entry_free_now(struct cgroup_stats_entry *entry)
 {
 	free_percpu(entry->area);
-	kfree(entry);
+	kvfree(entry);
 }
 
 static void cgroup_stats_entry_free_rcu(struct rcu_head *rcu)
@@ -1047,14 +1516,14 @@ err_free:
 static bool cgroup_stats_entry_clean(struct cgroup_stats_entry *entry)
 {
 	u32 word, words = cgroup_stats_words(entry->smap);
-	u32 nr = entry->smap->nr_elems;
+	u32 len = cgroup_stats_len(entry->smap);
 	int cpu;
 
 	for (word = 0; word < words; word++) {
-		if (READ_ONCE(entry->data[2 * nr + word]))
+		if (READ_ONCE(entry->data[2 * len + word]))
 			return false;
 		for_each_possible_cpu(cpu) {
-			if (READ_ONCE(per_cpu_ptr(entry->area, cpu)[nr + word]))
+			if (READ_ONCE(cgroup_stats_area(entry, cpu)[len + word]))
 				return false;
 		}
 	}
@@ -1308,7 +1777,7 @@ static int cgroup_stats_map_alloc_check(union bpf_attr *attr)
 {
 	if (attr->key_size != sizeof(u64) || attr->max_entries ||
 	    !attr->value_size || attr->value_size > CGROUP_STATS_VALUE_MAX ||
-	    attr->value_size % CGROUP_STATS_ELEM_SIZE ||
+	    attr->value_size % sizeof(u32) ||
 	    /* Without BTF nobody knows what the elements are. */
 	    !attr->btf_key_type_id || !attr->btf_value_type_id ||
 	    attr->map_flags & ~CGROUP_STATS_FLAGS ||
@@ -1322,11 +1791,11 @@ static struct bpf_map *cgroup_stats_map_alloc(union bpf_attr *attr)
 {
 	struct cgroup_stats_map *smap;
 
-	smap = bpf_map_area_alloc(sizeof(*smap), bpf_map_attr_numa_node(attr));
+	smap = bpf_map_area_alloc(struct_size(smap, op, attr->value_size / sizeof(u32)),
+				  bpf_map_attr_numa_node(attr));
 	if (!smap)
 		return ERR_PTR(-ENOMEM);
 	bpf_map_init_from_attr(&smap->map, attr);
-	smap->nr_elems = attr->value_size / CGROUP_STATS_ELEM_SIZE;
 #ifdef CONFIG_MEMCG
 	/* Of our own: map->objcg goes before ->map_free(), while mkdir() charges. */
 	if (memcg_bpf_enabled())
@@ -1384,75 +1853,182 @@ static void cgroup_stats_map_free(struct bpf_map *map)
 	call_rcu_tasks_trace(&to_smap(map)->free_work.rcu, cgroup_stats_map_free_trace);
 }
 
-/* Is @t an integer of @size bytes, all of them? */
+/* Is @t an integer of @size bytes, all of them, and not a bool? */
 static bool cgroup_stats_type_is_int(const struct btf_type *t, u32 size)
 {
 	return btf_type_is_int(t) && t->size == size && !btf_int_offset(t) &&
-	       btf_int_bits(t) == size * BITS_PER_BYTE;
+	       btf_int_bits(t) == size * BITS_PER_BYTE &&
+	       !(btf_int_encoding(t) & ~BTF_INT_SIGNED);
 }
 
-static int cgroup_stats_check_id(const struct btf *btf, u32 id, u32 off, u32 *end, int depth);
+/* The search for the elements in a value's type. */
+struct cgroup_stats_types {
+	const struct btf *btf;
+	/* Gets elem_size with the first element, and the op of each. */
+	struct cgroup_stats_map *smap;
+	/* Where the elements found so far end. */
+	u32 end;
+	/* As an unsigned element would have it. */
+	enum cgroup_stats_op op;
+};
 
-static int cgroup_stats_check_members(const struct btf *btf, const struct btf_type *t,
-				      u32 off, u32 *end, int depth)
+static int cgroup_stats_check_id(struct cgroup_stats_types *types, u32 id, u32 off, int depth);
+
+/* The operation that the tag of a member says, or an error. */
+static int cgroup_stats_tag(const struct btf *btf, const struct btf_type *t, int member)
 {
+	const char *tag = btf_find_decl_tag_value(btf, t, member, CGROUP_STATS_TAG);
+
+	if (tag == ERR_PTR(-ENOENT))
+		return CGROUP_STATS_OP_SUM;
+	if (IS_ERR(tag))
+		return -EINVAL;
+	if (!strcmp(tag, "max"))
+		return CGROUP_STATS_OP_MAX;
+	return strcmp(tag, "min") ? -EINVAL : CGROUP_STATS_OP_MIN;
+}
+
+static int cgroup_stats_check_members(struct cgroup_stats_types *types,
+				      const struct btf_type *t, u32 off, int depth)
+{
+	enum cgroup_stats_op outer = types->op;
 	const struct btf_member *member;
+	int err, op;
 	u32 i, bit;
-	int err;
 
 	for_each_member(i, t, member) {
 		if (fatal_signal_pending(current))
 			return -EINTR;
 		cond_resched();
 		bit = __btf_member_bit_offset(t, member);
-		/* A tag is an operation, and there is none yet but the sum. */
+		op = cgroup_stats_tag(types->btf, t, i);
+		/* What lies in a tagged member has its operation, and none of its own. */
 		if (__btf_member_bitfield_size(t, member) || bit % BITS_PER_BYTE ||
-		    btf_find_decl_tag_value(btf, t, i, "cgroup_stats:") != ERR_PTR(-ENOENT))
+		    op < 0 || (op && outer))
 			return -EINVAL;
-		err = cgroup_stats_check_id(btf, member->type, off + bit / BITS_PER_BYTE,
-					    end, depth);
+		types->op = op ?: outer;
+		err = cgroup_stats_check_id(types, member->type, off + bit / BITS_PER_BYTE, depth);
+		types->op = outer;
 		if (err)
 			return err;
 	}
 	return 0;
 }
 
-/*
- * Type @t must begin at @off, where the elements so far @end, and consist of
- * elements without holes. So each step moves @end on, or is the last one.
- */
-static int cgroup_stats_check_type(const struct btf *btf, const struct btf_type *t,
-				   u32 size, u32 off, u32 *end, int depth)
+static int cgroup_stats_check_array(struct cgroup_stats_types *types,
+				    const struct btf_type *t, u32 size, u32 off, int depth)
 {
-	u32 begin = *end;
-	int err = 0;
+	struct cgroup_stats_map *smap = types->smap;
+	u32 i, n, begin = types->end;
+	int err;
 
-	if (!size || off != begin)
-		return -EINVAL;
-
-	if (cgroup_stats_type_is_int(t, CGROUP_STATS_ELEM_SIZE)) {
-		*end += CGROUP_STATS_ELEM_SIZE;
-	} else if (depth && btf_type_is_array(t)) {
-		/* One stands for all. */
-		err = cgroup_stats_check_id(btf, btf_array(t)->type, off, end, depth - 1);
-		*end = begin + (*end - begin) * btf_array(t)->nelems;
-	} else if (depth && BTF_INFO_KIND(t->info) == BTF_KIND_STRUCT) {
-		err = cgroup_stats_check_members(btf, t, off, end, depth - 1);
-	} else {
-		return -EINVAL;
-	}
+	/* One stands for all. */
+	err = cgroup_stats_check_id(types, btf_array(t)->type, off, depth);
 	if (err)
 		return err;
-	return *end == begin + size ? 0 : -EINVAL;
+	if ((u64)(types->end - begin) * btf_array(t)->nelems != size)
+		return -EINVAL;
+	n = (types->end - begin) / smap->elem_size;
+	types->end = begin + size;
+	for (i = begin / smap->elem_size + n; i < types->end / smap->elem_size; i++)
+		smap->op[i] = smap->op[i - n];
+	return 0;
 }
 
-static int cgroup_stats_check_id(const struct btf *btf, u32 id, u32 off, u32 *end, int depth)
+static int cgroup_stats_check_elem(struct cgroup_stats_types *types, const struct btf_type *t)
+{
+	struct cgroup_stats_map *smap = types->smap;
+	enum cgroup_stats_op op = types->op;
+
+	if (!smap->elem_size && (t->size == sizeof(u32) || t->size == sizeof(u64)))
+		smap->elem_size = t->size;
+	if (!cgroup_stats_type_is_int(t, smap->elem_size))
+		return -EINVAL;
+	if (op == CGROUP_STATS_OP_MAX && btf_type_is_signed_int(t))
+		op = CGROUP_STATS_OP_SIGNED_MAX;
+	if (op == CGROUP_STATS_OP_MIN && btf_type_is_signed_int(t))
+		op = CGROUP_STATS_OP_SIGNED_MIN;
+	smap->op[types->end / smap->elem_size] = op;
+	types->end += smap->elem_size;
+	return 0;
+}
+
+/*
+ * Type @t must begin at @off, where the elements so far end, and consist of
+ * elements without holes. So each step moves the end on, or is the last one.
+ */
+static int cgroup_stats_check_type(struct cgroup_stats_types *types,
+				   const struct btf_type *t, u32 size, u32 off, int depth)
+{
+	u32 begin = types->end;
+	int err = -EINVAL;
+
+	if (!size || off != begin || size > types->smap->map.value_size - begin)
+		return -EINVAL;
+
+	if (btf_type_is_int(t))
+		err = cgroup_stats_check_elem(types, t);
+	else if (depth && btf_type_is_array(t))
+		err = cgroup_stats_check_array(types, t, size, off, depth - 1);
+	else if (depth && BTF_INFO_KIND(t->info) == BTF_KIND_STRUCT)
+		err = cgroup_stats_check_members(types, t, off, depth - 1);
+	if (err)
+		return err;
+	return types->end == begin + size ? 0 : -EINVAL;
+}
+
+static int cgroup_stats_check_id(struct cgroup_stats_types *types, u32 id, u32 off, int depth)
 {
 	const struct btf_type *t;
 	u32 size;
 
-	t = btf_type_id_size(btf, &id, &size);
-	return t ? cgroup_stats_check_type(btf, t, size, off, end, depth) : -EINVAL;
+	t = btf_type_id_size(types->btf, &id, &size);
+	return t ? cgroup_stats_check_type(types, t, size, off, depth) : -EINVAL;
+}
+
+/* Tags are for members. On a type, where nobody looks for them, they are a mistake. */
+static int cgroup_stats_check_tags(const struct btf *btf)
+{
+	const struct btf_decl_tag *tag;
+	const struct btf_type *t;
+	u32 id;
+
+	for (id = 1; id < btf_nr_types(btf); id++) {
+		t = btf_type_by_id(btf, id);
+		if (BTF_INFO_KIND(t->info) != BTF_KIND_DECL_TAG)
+			continue;
+		tag = (const struct btf_decl_tag *)(t + 1);
+		if (tag->component_idx == -1 &&
+		    strstarts(btf_name_by_offset(btf, t->name_off), CGROUP_STATS_TAG))
+			return -EINVAL;
+	}
+	return 0;
+}
+
+/* Find the elements of @map's value, each of them an integer, and what they do. */
+static int cgroup_stats_find_elems(struct cgroup_stats_map *smap, const struct btf *btf,
+				   const struct btf_type *value_type)
+{
+	struct cgroup_stats_types types = { .btf = btf, .smap = smap };
+	bool zero = true, sums;
+	u32 i;
+	int err;
+
+	err = cgroup_stats_check_tags(btf) ?:
+	      cgroup_stats_check_type(&types, value_type, smap->map.value_size, 0,
+				      CGROUP_STATS_TYPE_DEPTH);
+	if (err)
+		return err;
+	sums = smap->elem_size == sizeof(u64);
+	smap->nr_elems = smap->map.value_size / smap->elem_size;
+	for (i = 0; i < smap->nr_elems; i++) {
+		zero &= !cgroup_stats_identity(smap, i);
+		sums &= smap->op[i] == CGROUP_STATS_OP_SUM;
+	}
+	smap->zero = zero;
+	if (sums && !cgroup_stats_is_shared(smap))
+		smap->nr_sums = smap->nr_elems;
+	return 0;
 }
 
 /* The last step of creation that is the map's own: check the types, make the entries. */
@@ -1461,14 +2037,12 @@ static int cgroup_stats_map_check_btf(struct bpf_map *map, const struct btf *btf
 				      const struct btf_type *value_type)
 {
 	struct cgroup *root;
-	u32 end = 0;
 	int err;
 
 	if (!cgroup_stats_type_is_int(key_type, sizeof(u64)) ||
 	    btf_type_is_signed_int(key_type))
 		return -EINVAL;
-	err = cgroup_stats_check_type(btf, value_type, map->value_size, 0, &end,
-				      CGROUP_STATS_TYPE_DEPTH);
+	err = cgroup_stats_find_elems(to_smap(map), btf, value_type);
 	if (err)
 		return err;
 
@@ -1492,9 +2066,12 @@ static u64 cgroup_stats_map_mem_usage(const struct bpf_map *map)
 {
 	struct cgroup_stats_map *smap = to_smap(map);
 	u64 entry = cgroup_stats_entry_size(smap) +
-		    (u64)cgroup_stats_area_size(smap) * num_possible_cpus();
+		    (u64)cgroup_stats_percpu_size(smap) * num_possible_cpus();
+	u64 size = struct_size(smap, op, map->value_size / sizeof(u32));
 
-	return sizeof(*smap) + READ_ONCE(smap->nr_entries) * entry;
+	if (READ_ONCE(smap->program))
+		size += cgroup_stats_program_size(smap);
+	return size + READ_ONCE(smap->nr_entries) * entry;
 }
 
 static long cgroup_stats_map_update_elem(struct bpf_map *map, void *key, void *value,

@@ -14,8 +14,8 @@ struct {
 
 /* A cgroup out of the subtree has no entry: that is no error here. */
 #define count(id, member, n) \
-	((void)bpf_cgroup_stats_add(&stats, id, offsetof(struct cgstat, member) / \
-				    sizeof(__u64), n, 0))
+	((void)bpf_cgroup_stats_add(&stats, id, \
+				    bpf_cgroup_stats_index(struct cgstat, member), n, 0))
 
 /*
  * memcg's own accounting, which is where pgfault of memory.stat comes from: the

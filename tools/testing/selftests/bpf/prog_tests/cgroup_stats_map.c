@@ -882,13 +882,20 @@ static void test_attributes(void)
 		{ "key of 4 bytes", 4, 16, 0, 0, -EINVAL },
 		{ "key of 16 bytes", 16, 16, 0, 0, -EINVAL },
 		{ "no value", 8, 0, 0, 0, -EINVAL },
-		{ "value of 4 bytes", 8, 4, 0, 0, -EINVAL },
+		{ "value of 1 byte", 8, 1, 0, 0, -EINVAL },
+		{ "value of 6 bytes", 8, 6, 0, 0, -EINVAL },
 		{ "value of 7 bytes", 8, 7, 0, 0, -EINVAL },
 		{ "value of 9 bytes", 8, 9, 0, 0, -EINVAL },
+		{ "value of 17 bytes", 8, 17, 0, 0, -EINVAL },
+		{ "value of a quarter of its type", 8, 4, 0, 0, -EINVAL },
+		{ "value of 3/4 of its type", 8, 12, 0, 0, -EINVAL },
 		{ "value smaller than its type", 8, 8, 0, 0, -EINVAL },
+		{ "value half an element larger", 8, 20, 0, 0, -EINVAL },
 		{ "value larger than its type", 8, 24, 0, 0, -EINVAL },
+		{ "value 4 bytes over 4096", 8, 4100, 0, 0, -EINVAL },
 		{ "value over 4096 bytes", 8, 4104, 0, 0, -EINVAL },
 		{ "value of 2^32 - 8 bytes", 8, -8, 0, 0, -EINVAL },
+		{ "value of 2^32 - 4 bytes", 8, -4, 0, 0, -EINVAL },
 		{ "max_entries 1", 8, 16, 1, 0, -EINVAL },
 		{ "max_entries ~0", 8, 16, ~0, 0, -EINVAL },
 		{ "BPF_F_NO_PREALLOC", 8, 16, 0, BPF_F_NO_PREALLOC, -EINVAL },
@@ -902,18 +909,33 @@ static void test_attributes(void)
 		{ "BPF_F_PRESERVE_ELEMS", 8, 16, 0, BPF_F_PRESERVE_ELEMS, -EINVAL },
 		{ "BPF_F_INNER_MAP", 8, 16, 0, BPF_F_INNER_MAP, -EINVAL },
 		{ "BPF_F_SEGV_ON_FAULT", 8, 16, 0, BPF_F_SEGV_ON_FAULT, -EINVAL },
-		{ "flag 20", 8, 16, 0, 1U << 20, -EINVAL },
-		{ "flag 21", 8, 16, 0, 1U << 21, -EINVAL },
+		{ "BPF_F_NO_USER_CONV", 8, 16, 0, BPF_F_NO_USER_CONV, -EINVAL },
+		{ "flag 19", 8, 16, 0, 1U << 19, -EINVAL },
+		{ "flag 22", 8, 16, 0, 1U << 22, -EINVAL },
 		{ "flag 31", 8, 16, 0, 1U << 31, -EINVAL },
+		{ "NO_PERCPU and flag 22", 8, 16, 0, BPF_F_NO_PERCPU | 1U << 22, -EINVAL },
+		{ "NO_HIERARCHY, NO_PREALLOC", 8, 16, 0, BPF_F_NO_HIERARCHY | BPF_F_NO_PREALLOC,
+		  -EINVAL },
 		{ "RDONLY and WRONLY", 8, 16, 0, BPF_F_RDONLY | BPF_F_WRONLY, -EINVAL },
 		{ "RDONLY", 8, 16, 0, BPF_F_RDONLY, 0 },
 		{ "WRONLY", 8, 16, 0, BPF_F_WRONLY, 0 },
 		{ "NUMA node 0", 8, 16, 0, BPF_F_NUMA_NODE, 0 },
+		{ "NO_PERCPU", 8, 16, 0, BPF_F_NO_PERCPU, 0 },
+		{ "NO_HIERARCHY", 8, 16, 0, BPF_F_NO_HIERARCHY, 0 },
+		{ "both", 8, 16, 0, BPF_F_NO_PERCPU | BPF_F_NO_HIERARCHY, 0 },
+		{ "both and NUMA node 0, RDONLY", 8, 16, 0,
+		  BPF_F_NO_PERCPU | BPF_F_NO_HIERARCHY | BPF_F_NUMA_NODE | BPF_F_RDONLY, 0 },
+		{ "both and WRONLY", 8, 16, 0,
+		  BPF_F_NO_PERCPU | BPF_F_NO_HIERARCHY | BPF_F_WRONLY, 0 },
+		{ "both, RDONLY and WRONLY", 8, 16, 0,
+		  BPF_F_NO_PERCPU | BPF_F_NO_HIERARCHY | BPF_F_RDONLY | BPF_F_WRONLY, -EINVAL },
 	};
 	__u64 a = cg_make("a"), value[2] = {}, old_caps;
 	struct map_attr good = map_attr(a, 2), attr;
+	struct bpf_map_info info;
 	bool ro, wo;
 	int i, fd;
+	__u32 len;
 
 	for (i = 0; i < ARRAY_SIZE(cases); i++) {
 		attr = good;
@@ -925,6 +947,11 @@ static void test_attributes(void)
 		ASSERT_EQ(fd < 0 ? fd : 0, cases[i].err, cases[i].name);
 		if (fd < 0)
 			continue;
+		len = sizeof(info);
+		ASSERT_OK(bpf_map_get_info_by_fd(fd, &info, &len), cases[i].name);
+		/* (those for this fd are not kept) */
+		ASSERT_EQ(info.map_flags, cases[i].flags & ~(BPF_F_RDONLY | BPF_F_WRONLY),
+			  cases[i].name);
 		/* Access through the fd is as with any map. */
 		wo = cases[i].flags & BPF_F_WRONLY;
 		ro = cases[i].flags & BPF_F_RDONLY;
@@ -1016,11 +1043,6 @@ static int v_u64(struct btf *btf)
 	return T_U64;
 }
 
-static int v_s64(struct btf *btf)
-{
-	return btf__add_int(btf, "s64", 8, BTF_INT_SIGNED);
-}
-
 static int v_char64(struct btf *btf)
 {
 	return btf__add_int(btf, "c64", 8, BTF_INT_CHAR);
@@ -1036,30 +1058,6 @@ static int v_typedefs(struct btf *btf)
 static int v_array(struct btf *btf)
 {
 	return btf__add_array(btf, T_U32, T_U64, 2);
-}
-
-static int v_mixed_signs(struct btf *btf)
-{
-	int s64 = v_s64(btf), id = add_struct(btf, "s", 16);
-
-	btf__add_field(btf, "a", T_U64, 0, 0);
-	btf__add_field(btf, "b", s64, 64, 0);
-	return id;
-}
-
-static int v_array_in_struct(struct btf *btf)
-{
-	int array = v_array(btf), id = add_struct(btf, "s", 32);
-
-	btf__add_field(btf, "a", T_U64, 0, 0);
-	btf__add_field(btf, "b", array, 64, 0);
-	btf__add_field(btf, "c", T_U64, 192, 0);
-	return id;
-}
-
-static int v_array_of_structs(struct btf *btf)
-{
-	return btf__add_array(btf, T_U32, struct_of(btf, T_U64, 8, 3), 5);
 }
 
 static int v_structs_8(struct btf *btf)
@@ -1092,26 +1090,6 @@ static int v_u32(struct btf *btf)
 	return T_U32;
 }
 
-static int v_u32s(struct btf *btf)
-{
-	return struct_of(btf, T_U32, 4, 4);
-}
-
-static int v_u128(struct btf *btf)
-{
-	return btf__add_int(btf, "u128", 16, 0);
-}
-
-static int v_mixed_widths(struct btf *btf)
-{
-	int id = add_struct(btf, "s", 16);
-
-	btf__add_field(btf, "a", T_U64, 0, 0);
-	btf__add_field(btf, "b", T_U32, 64, 0);
-	btf__add_field(btf, "c", T_U32, 96, 0);
-	return id;
-}
-
 static int v_bits(struct btf *btf)
 {
 	int id = btf__add_int(btf, "u64:32", 8, 0);
@@ -1125,61 +1103,12 @@ static int v_pointer(struct btf *btf)
 	return btf__add_ptr(btf, T_U64);
 }
 
-static int v_pointer_member(struct btf *btf)
-{
-	return struct_of(btf, btf__add_ptr(btf, T_U64), 8, 2);
-}
-
-static int v_bitfield(struct btf *btf)
-{
-	int id = add_struct(btf, "s", 8);
-
-	btf__add_field(btf, "a", T_U64, 0, 32);
-	btf__add_field(btf, "b", T_U64, 32, 32);
-	return id;
-}
-
-static int v_bitfield_64(struct btf *btf)
-{
-	int id = add_struct(btf, "s", 8);
-
-	btf__add_field(btf, "a", T_U64, 0, 64);
-	return id;
-}
-
-static int v_float(struct btf *btf)
-{
-	return struct_of(btf, btf__add_float(btf, "double", 8), 8, 1);
-}
-
-static int v_hole(struct btf *btf)
-{
-	int id = add_struct(btf, "s", 24);
-
-	btf__add_field(btf, "a", T_U64, 0, 0);
-	btf__add_field(btf, "b", T_U64, 128, 0);
-	return id;
-}
-
-static int v_hole_in_front(struct btf *btf)
-{
-	int id = add_struct(btf, "s", 16);
-
-	btf__add_field(btf, "a", T_U64, 64, 0);
-	return id;
-}
-
 static int v_padding(struct btf *btf)
 {
 	int id = add_struct(btf, "s", 16);
 
 	btf__add_field(btf, "a", T_U64, 0, 0);
 	return id;
-}
-
-static int v_padded_array(struct btf *btf)
-{
-	return btf__add_array(btf, T_U32, v_padding(btf), 2);
 }
 
 static int v_overlap(struct btf *btf)
@@ -1198,27 +1127,6 @@ static int v_unaligned(struct btf *btf)
 	btf__add_field(btf, "a", T_U64, 0, 0);
 	btf__add_field(btf, "b", T_U64, 32, 0);
 	return id;
-}
-
-static int v_union(struct btf *btf)
-{
-	int id = btf__add_union(btf, "u", 8);
-
-	btf__add_field(btf, "a", T_U64, 0, 0);
-	return id;
-}
-
-static int v_union_member(struct btf *btf)
-{
-	return struct_of(btf, v_union(btf), 8, 2);
-}
-
-static int v_enum64(struct btf *btf)
-{
-	int id = btf__add_enum64(btf, "e", 8, false);
-
-	btf__add_enum64_value(btf, "e1", 1);
-	return struct_of(btf, id, 8, 1);
 }
 
 static int v_empty_struct(struct btf *btf)
@@ -1311,34 +1219,6 @@ static int tagged(struct btf *btf, const char *tag, int member)
 	return id;
 }
 
-static int v_tag_max(struct btf *btf)
-{
-	return tagged(btf, "cgroup_stats:max", 1);
-}
-
-static int v_tag_min(struct btf *btf)
-{
-	return tagged(btf, "cgroup_stats:min", 0);
-}
-
-static int v_tag_new(struct btf *btf)
-{
-	return tagged(btf, "cgroup_stats:new", 0);
-}
-
-static int v_tag_two(struct btf *btf)
-{
-	int id = tagged(btf, "cgroup_stats:min", 0);
-
-	btf__add_decl_tag(btf, "cgroup_stats:max", id, 0);
-	return id;
-}
-
-static int v_tag_nested(struct btf *btf)
-{
-	return struct_of(btf, tagged(btf, "cgroup_stats:max", 1), 16, 3);
-}
-
 static int v_tag_other(struct btf *btf)
 {
 	int id = tagged(btf, "somebody_elses:max", 1);
@@ -1346,6 +1226,13 @@ static int v_tag_other(struct btf *btf)
 	btf__add_decl_tag(btf, "max", id, 1);
 	btf__add_decl_tag(btf, "cgroup_stats", id, 0);
 	return id;
+}
+
+/* Of a member that the value does not have: whoever has it will say what is wrong. */
+static int v_tag_elsewhere(struct btf *btf)
+{
+	tagged(btf, "cgroup_stats:new", 1);
+	return T_U64;
 }
 
 static int v_bad_first_of_many(struct btf *btf)
@@ -1360,39 +1247,24 @@ static const struct shape {
 	int err;
 } shapes[] = {
 	{ "u64", v_u64, 8, 0 },
-	{ "s64", v_s64, 8, 0 },
-	{ "64-bit char", v_char64, 8, 0 },
 	{ "typedefs and qualifiers", v_typedefs, 16, 0 },
 	{ "array", v_array, 16, 0 },
-	{ "both signs", v_mixed_signs, 16, 0 },
-	{ "array in struct", v_array_in_struct, 32, 0 },
-	{ "array of structs", v_array_of_structs, 120, 0 },
 	{ "structs 8 deep", v_structs_8, 8, 0 },
 	{ "arrays 8 deep", v_arrays_8, 8, 0 },
 	{ "tags of others", v_tag_other, 16, 0 },
+	{ "tag in another type", v_tag_elsewhere, 8, 0 },
 	{ "structs 9 deep", v_structs_9, 8, -EINVAL },
 	{ "structs 40 deep", v_structs_40, 8, -EINVAL },
 	{ "arrays 9 deep", v_arrays_9, 8, -EINVAL },
-	{ "u32", v_u32, 4, -EINVAL },
 	{ "u32 of 8 bytes", v_u32, 8, -EINVAL },
-	{ "u32s", v_u32s, 16, -EINVAL },
-	{ "u128", v_u128, 16, -EINVAL },
-	{ "both widths", v_mixed_widths, 16, -EINVAL },
+	{ "u64 of 4 bytes", v_u64, 4, -EINVAL },
+	{ "array smaller than it is", v_array, 12, -EINVAL },
 	{ "32 bits in 64", v_bits, 8, -EINVAL },
+	{ "64-bit char", v_char64, 8, -EINVAL },
 	{ "pointer", v_pointer, 8, -EINVAL },
-	{ "pointers", v_pointer_member, 16, -EINVAL },
-	{ "bitfields", v_bitfield, 8, -EINVAL },
-	{ "bitfield of 64", v_bitfield_64, 8, -EINVAL },
-	{ "double", v_float, 8, -EINVAL },
-	{ "hole", v_hole, 24, -EINVAL },
-	{ "hole in front", v_hole_in_front, 16, -EINVAL },
 	{ "padding", v_padding, 16, -EINVAL },
-	{ "array with padding", v_padded_array, 32, -EINVAL },
 	{ "overlapping", v_overlap, 16, -EINVAL },
 	{ "unaligned", v_unaligned, 16, -EINVAL },
-	{ "union", v_union, 8, -EINVAL },
-	{ "unions", v_union_member, 16, -EINVAL },
-	{ "enum64", v_enum64, 8, -EINVAL },
 	{ "empty struct", v_empty_struct, 8, -EINVAL },
 	{ "struct without members", v_no_members, 8, -EINVAL },
 	{ "structs without members", v_no_members_nested, 16, -EINVAL },
@@ -1404,19 +1276,299 @@ static const struct shape {
 	{ "function pointer", v_func_pointer, 8, -EINVAL },
 	{ "spin lock", v_spin_lock, 16, -EOPNOTSUPP },
 	{ "timer", v_timer, 16, -EOPNOTSUPP },
-	{ "max", v_tag_max, 16, -EINVAL },
-	{ "min", v_tag_min, 16, -EINVAL },
-	{ "unknown operation", v_tag_new, 16, -EINVAL },
-	{ "two operations", v_tag_two, 16, -EINVAL },
-	{ "nested operation", v_tag_nested, 48, -EINVAL },
 	{ "bad, and large", v_bad_first_of_many, 4096, -EINVAL },
 };
+
+/*
+ * More value types, as text: u64 and what else is in text_types[]; 3* T: an array;
+ * { T T }: a struct; ( T T ): a union; _: a hole of 4 bytes; typedef T; u64:5: a
+ * bitfield. A member may be followed by tags, as @max, and so may a struct or
+ * a typedef itself, as #max: both stand for "cgroup_stats:max".
+ */
+struct text {
+	struct btf *btf;
+	char word[16];		/* the next one, "": the end */
+	const char *rest;
+};
+
+static void text_next(struct text *t)
+{
+	int len;
+
+	t->rest += strspn(t->rest, " ");
+	len = strcspn(t->rest, " ");
+	snprintf(t->word, sizeof(t->word), "%.*s", len, t->rest);
+	t->rest += len;
+}
+
+static int add_bool(struct btf *btf, const char *name, __u32 size)
+{
+	return btf__add_int(btf, name, size, BTF_INT_BOOL);
+}
+
+static int add_unsigned(struct btf *btf, const char *name, __u32 size)
+{
+	return btf__add_int(btf, name, size, 0);
+}
+
+static int add_signed(struct btf *btf, const char *name, __u32 size)
+{
+	return btf__add_int(btf, name, size, BTF_INT_SIGNED);
+}
+
+static int add_float(struct btf *btf, const char *name, __u32 size)
+{
+	return btf__add_float(btf, name, size);
+}
+
+static int add_pointer(struct btf *btf, const char *name, __u32 size)
+{
+	return btf__add_ptr(btf, T_U64);
+}
+
+static int add_enum(struct btf *btf, const char *name, __u32 size)
+{
+	int id = btf__add_enum(btf, name, size);
+
+	btf__add_enum_value(btf, "e1", 1);
+	return id;
+}
+
+static int add_enum64(struct btf *btf, const char *name, __u32 size)
+{
+	int id = btf__add_enum64(btf, name, size, false);
+
+	btf__add_enum64_value(btf, "e1", 1);
+	return id;
+}
+
+static const struct {
+	const char *name;
+	int (*add)(struct btf *btf, const char *name, __u32 size);
+	__u32 size;
+} text_types[] = {
+	{ "u8", add_unsigned, 1 },
+	{ "u16", add_unsigned, 2 },
+	{ "u32", add_unsigned, 4 },
+	{ "u64", add_unsigned, 8 },
+	{ "u128", add_unsigned, 16 },
+	{ "s8", add_signed, 1 },
+	{ "s16", add_signed, 2 },
+	{ "s32", add_signed, 4 },
+	{ "s64", add_signed, 8 },
+	{ "s128", add_signed, 16 },
+	{ "bool", add_bool, 1 },
+	{ "bool32", add_bool, 4 },
+	{ "bool64", add_bool, 8 },
+	{ "enum", add_enum, 4 },
+	{ "enum_of_8", add_enum, 8 },
+	{ "enum64", add_enum64, 8 },
+	{ "float", add_float, 4 },
+	{ "double", add_float, 8 },
+	{ "pointer", add_pointer, 8 },
+};
+
+static void text_tags(struct text *t, char mark, int type, int member)
+{
+	char tag[32];
+
+	for (; *t->word == mark; text_next(t)) {
+		snprintf(tag, sizeof(tag), "cgroup_stats:%s", t->word + 1);
+		btf__add_decl_tag(t->btf, tag, type, member);
+	}
+}
+
+static int text_type(struct text *t);
+
+#define TEXT_MEMBERS	8
+
+struct text_member {
+	__u32 offset, bits;
+	int type;
+	struct text tags;
+};
+
+/* One member and where it ends, if it begins at @offset. */
+static __u32 text_member(struct text *t, struct text_member *m, __u32 offset)
+{
+	const char *bits = strchr(t->word, ':');
+
+	m->offset = offset;
+	m->bits = bits ? atoi(bits + 1) : 0;
+	m->type = text_type(t);
+	/* They need the struct, which in turn needs to be added after their types. */
+	m->tags = *t;
+	while (*t->word == '@')
+		text_next(t);
+	return offset + (m->bits ?: btf__resolve_size(t->btf, m->type) * 8);
+}
+
+static int text_struct(struct text *t, bool is_union)
+{
+	struct text_member members[TEXT_MEMBERS], *m;
+	__u32 end = 0, size = 0;
+	int i, id, nr = 0;
+	char name[16];
+
+	for (text_next(t); !strchr("})", *t->word); ) {
+		if (*t->word == '_') {
+			end += 32;
+			text_next(t);
+		} else if (ASSERT_LT(nr, TEXT_MEMBERS, "members")) {
+			end = text_member(t, &members[nr++], is_union ? 0 : end);
+		} else {
+			break;
+		}
+		size = MAX(size, end / 8);
+	}
+	text_next(t);
+	id = is_union ? btf__add_union(t->btf, "u", size) : add_struct(t->btf, "s", size);
+	for (i = 0; i < nr; i++) {
+		snprintf(name, sizeof(name), "m%d", i);
+		btf__add_field(t->btf, name, members[i].type, members[i].offset, members[i].bits);
+	}
+	for (i = 0, m = members; i < nr; i++, m++)
+		text_tags(&m->tags, '@', id, i);
+	text_tags(t, '#', id, -1);
+	return id;
+}
+
+static int text_type(struct text *t)
+{
+	__u32 i, nr;
+	int id;
+
+	if (*t->word == '{' || *t->word == '(')
+		return text_struct(t, *t->word == '(');
+	if (!strcmp(t->word, "typedef")) {
+		text_next(t);
+		id = btf__add_typedef(t->btf, "t", text_type(t));
+		text_tags(t, '#', id, -1);
+		return id;
+	}
+	nr = strtoul(t->word, NULL, 10);
+	if (nr) {
+		text_next(t);
+		return btf__add_array(t->btf, T_U32, text_type(t), nr);
+	}
+	for (i = 0; i < ARRAY_SIZE(text_types); i++) {
+		if (!strncmp(t->word, text_types[i].name, strcspn(t->word, ":")) &&
+		    !text_types[i].name[strcspn(t->word, ":")])
+			break;
+	}
+	if (!ASSERT_LT(i, ARRAY_SIZE(text_types), t->word))
+		return 0;
+	text_next(t);
+	return text_types[i].add(t->btf, text_types[i].name, text_types[i].size);
+}
+
+/* Each by itself is a map, or -EINVAL. */
+static const char * const good_texts[] = {
+	"u64", "s64", "u32", "s32", "1* u32", "3* u32", "2* s64",
+	"{ u64 s64 }", "{ u32 }", "{ u32 s32 u32 }", "{ u64 2* u64 u64 }", "5* { u64 u64 u64 }",
+	"{ u32 3* s32 2* { u32 s32 } }", "2* 3* u32", "typedef { typedef u32 s32 }",
+	"512* u64", "1023* u32", "1024* u32", "1024* s32", "{ 512* u32 2* 256* s32 @max }",
+	"{ u64 @max }", "{ s64 @max }", "{ u64 @min }", "{ s64 @min }",
+	"{ u32 @max }", "{ s32 @max }", "{ u32 @min }", "{ s32 @min }",
+	"{ u64 u64 @max u64 @min s64 s64 @max s64 @min }", "{ s32 @min u32 @max u32 }",
+	"{ 16* u64 @max u64 }", "{ u32 2* 3* s32 @min }", "{ 1024* u32 @max }",
+	"{ { u64 2* s64 } @min u64 }", "{ u32 3* { u32 s32 } @max }",
+	"{ { u64 u64 @max } u64 }", "3* { u64 u64 @max }", "{ 3* { u64 u64 @max } u64 }",
+	"{ 2* { { u32 @max } 2* { u32 u32 @min } } u32 @min }",
+	"{ typedef u64 @max }", "typedef { u64 typedef u64 @min }",
+	"{ { { u64 } { u64 } } @max { u64 @max } { { u64 @min } } }",
+	"2* { 2* { 2* { 2* { u32 @max u32 } } } }",
+};
+
+static const char * const bad_texts[] = {
+	/* sizes */
+	"513* u64", "1025* u32", "8192* u64", "{ 1024* u32 u32 }",
+	"u8", "s8", "u16", "s16", "u128", "s128", "4* u8", "8* u8", "2* u16", "4* s16",
+	"{ u16 u16 }", "{ u32 u16 }", "{ u32 u16 u16 }", "3* u16", "{ u64 u64 u128 }",
+	/* both widths */
+	"{ u32 u32 u64 }", "{ u64 u32 u32 }", "{ u32 u64 u32 }", "{ u64 u32 }", "{ u32 u64 }",
+	"{ u64 2* u32 }", "{ 2* u32 u64 }", "{ 2* u64 { u32 u32 } }", "{ { u32 u32 } { u64 } }",
+	"2* { u32 u32 u64 }", "{ u64 4* { s32 s32 } }", "{ 2* u32 @max u64 @max }",
+	/* no integers */
+	"bool", "4* bool", "8* bool", "bool32", "bool64", "{ u64 bool64 }", "{ u32 bool32 @max }",
+	"enum", "enum_of_8", "enum64", "2* enum", "{ u32 enum }", "{ enum u32 }", "{ u64 enum64 }",
+	"{ enum @max }", "{ enum64 @min }", "{ u64 enum_of_8 }",
+	"float", "double", "{ u32 float }", "{ double u64 }", "2* float", "{ double @max }",
+	"pointer", "{ u64 pointer }", "2* pointer", "{ pointer @max }", "4* pointer",
+	/* bitfields, unions */
+	"{ u32:16 u32:16 }", "{ u64:32 u64:32 }", "{ u32:32 }", "{ u64:64 }", "{ u32 u32:32 }",
+	"{ u64:64 @max }", "( u32 )", "( u64 u64 )", "{ u32 ( u32 s32 ) }", "{ ( u64 ) @max }",
+	"2* ( u64 )",
+	/* holes */
+	"{ u32 _ u32 }", "{ _ u32 }", "{ u32 _ }", "{ u64 _ }", "{ u64 _ u64 }", "{ _ u64 }",
+	"{ u64 _ _ u64 }", "{ _ _ u64 }", "{ u64 _ _ }", "2* { u32 _ }", "2* { u64 _ _ }",
+	"{ u32 { u32 _ } u32 }", "{ u32 @max _ }",
+	/* depth */
+	"1* { 1* { 1* { 1* { 1* u32 } } } }", "{ { { { { { { { { u32 @max } } } } } } } } }",
+	/* tags that mean nothing */
+	"{ u64 @ }", "{ u64 @new }", "{ u64 @sum }", "{ u64 @maximum }", "{ u64 @ma }",
+	"{ u64 @MAX }", "{ u64 @max:min }", "{ u32 u32 @new }", "2* { u64 u64 @new }",
+	"{ { u64 @new } }", "{ { u64 } @new }", "{ 4* u32 @ }", "{ u64 @max u64 @new }",
+	/* more than one on a member */
+	"{ u64 @max @max }", "{ u64 @min @min }", "{ u64 @max @min }", "{ u64 @min @max }",
+	"{ u64 @max @new }", "{ u64 @new @max }", "{ u32 4* u32 @max @min }",
+	"{ { u64 } @max @max }",
+	/* within a tagged member */
+	"{ { u64 @max } @max }", "{ { u64 u64 @min } @max }", "{ { { u64 @max } } @min }",
+	"{ 2* { u64 @max } @max }", "{ { u64 2* { u64 @max } } @max }", "{ { u64 @new } @max }",
+	"{ u32 { u32 { u32 @min } } @min }",
+	/* on types */
+	"{ u64 } #max", "{ u64 } #min", "{ u64 } #new", "{ u64 } #", "2* { u64 } #max",
+	"{ { u64 } #max }", "{ { u64 } #max @max }", "{ u64 2* { u64 } #min }",
+	"{ { u64 @max } #max }", "typedef u64 #max", "typedef typedef u64 #max",
+	"{ typedef u64 #max }", "{ typedef u32 #min @min }", "2* typedef u32 #min",
+	"{ typedef 2* u64 #max }", "{ u64 typedef u64 #new }", "typedef typedef 2* u64 #max",
+};
+
+/* The flags make no difference to what a value may be. */
+static void check_value_type(struct map_attr *attr, const char *name, int want)
+{
+	static const __u32 flags[] = {
+		0, BPF_F_NO_PERCPU, BPF_F_NO_HIERARCHY, BPF_F_NO_PERCPU | BPF_F_NO_HIERARCHY,
+	};
+	int i, fd;
+
+	for (i = 0; i < ARRAY_SIZE(flags); i++) {
+		attr->opts.map_flags = flags[i];
+		fd = map_try(attr);
+		if (!ASSERT_EQ(fd < 0 ? fd : 0, want, name))
+			printf("value %s, flags 0x%x\n", name, flags[i]);
+		if (fd >= 0)
+			close(fd);
+	}
+}
+
+static void check_texts(struct map_attr *attr, const char * const *texts, int nr, int want)
+{
+	struct text t;
+	int i, id;
+
+	for (i = 0; i < nr; i++) {
+		t.btf = btf_ints();
+		if (!t.btf)
+			break;
+		t.rest = texts[i];
+		text_next(&t);
+		id = text_type(&t);
+		ASSERT_STREQ(t.word, "", texts[i]);
+		attr->opts.btf_value_type_id = id;
+		attr->value_size = btf__resolve_size(t.btf, id);
+		attr->opts.btf_fd = btf_load(t.btf);
+		check_value_type(attr, texts[i], want);
+		close(attr->opts.btf_fd);
+	}
+}
 
 static void test_value_types(void)
 {
 	struct map_attr attr = map_attr(cg_make("a"), 1);
 	struct btf *btf;
-	int i, fd;
+	int i;
 
 	close(attr.opts.btf_fd);
 	for (i = 0; i < ARRAY_SIZE(shapes); i++) {
@@ -1426,13 +1578,22 @@ static void test_value_types(void)
 		attr.opts.btf_value_type_id = shapes[i].value(btf);
 		attr.opts.btf_fd = btf_load(btf);
 		attr.value_size = shapes[i].size;
-		fd = map_try(&attr);
-		ASSERT_EQ(fd < 0 ? fd : 0, shapes[i].err, shapes[i].name);
-		if (fd >= 0)
-			close(fd);
+		check_value_type(&attr, shapes[i].name, shapes[i].err);
 		close(attr.opts.btf_fd);
 	}
+	check_texts(&attr, good_texts, ARRAY_SIZE(good_texts), 0);
+	check_texts(&attr, bad_texts, ARRAY_SIZE(bad_texts), -EINVAL);
 	cg_remove("a");
+}
+
+static int k_s64(struct btf *btf)
+{
+	return btf__add_int(btf, "s64", 8, BTF_INT_SIGNED);
+}
+
+static int k_double(struct btf *btf)
+{
+	return btf__add_float(btf, "double", 8);
 }
 
 static int k_struct(struct btf *btf)
@@ -1463,7 +1624,7 @@ static void test_key_types(void)
 	static const struct shape keys[] = {
 		{ "u64", v_u64, 8, 0 },
 		{ "typedef", k_typedef, 8, 0 },
-		{ "s64", v_s64, 8, -EINVAL },
+		{ "s64", k_s64, 8, -EINVAL },
 		{ "u32", v_u32, 8, -EINVAL },
 		{ "u32 of 4 bytes", v_u32, 4, -EINVAL },
 		{ "32 bits in 64", v_bits, 8, -EINVAL },
@@ -1471,7 +1632,7 @@ static void test_key_types(void)
 		{ "enum64", k_enum64, 8, -EINVAL },
 		{ "u32s", k_array, 8, -EINVAL },
 		{ "pointer", v_pointer, 8, -EINVAL },
-		{ "double", v_float, 8, -EINVAL },
+		{ "double", k_double, 8, -EINVAL },
 	};
 	struct map_attr attr = map_attr(cg_make("a"), 1);
 	struct btf *btf;
@@ -1991,13 +2152,13 @@ static void test_memlock(void)
 	}
 	/*
 	 * Two arrays of elements, and a byte per 8 of them in whole words, for all
-	 * CPUs together and for each one.
+	 * CPUs together and for each one. The map has a byte for every 4 of the value.
 	 */
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
 		int words = 2 * sizes[i] + (sizes[i] + 63) / 64;
 
 		ASSERT_EQ(one[i] - one[0], (words - 3) * 8 * (1 + nr_possible), "per entry");
-		ASSERT_EQ(fixed[i], fixed[0], "fixed");
+		ASSERT_EQ(fixed[i], fixed[0] + 2 * (sizes[i] - sizes[0]), "fixed");
 	}
 	ASSERT_GT(one[0], 3 * 8 * (1 + nr_possible), "smallest entry");
 	ASSERT_LT(one[0], 3 * 8 * (1 + nr_possible) + 256, "smallest entry");
@@ -2214,12 +2375,27 @@ out:
 }
 
 /* A pinned map as a text file. */
+/* That what bpffs has printed has a line for @id, with @number in it. */
+static void check_printed(const char *text, __u64 id, const char *number)
+{
+	const char *line, *found;
+	char want[64];
+
+	snprintf(want, sizeof(want), "\n%llu: ", id);
+	line = strstr(text, want);
+	if (!ASSERT_OK_PTR(line, "line"))
+		return;
+	found = strstr(line + strlen(want), number);
+	if (ASSERT_OK_PTR(found, "value"))
+		ASSERT_LT(found - line, strcspn(line + 1, "\n"), "value in its line");
+}
+
 static void test_bpffs(void)
 {
 	const char *pin = "/sys/fs/bpf/cgroup_stats_print";
 	__u64 a = cg_make("a"), b = cg_make("a/b");
-	char buf[8192], want[64], *line;
 	struct cgroup_stats_map *skel;
+	char buf[8192];
 	int fd, n;
 
 	unlink(pin);
@@ -2237,14 +2413,8 @@ static void test_bpffs(void)
 	if (!ASSERT_GT(n, 0, "read"))
 		goto out;
 	buf[n] = 0;
-	snprintf(want, sizeof(want), "\n%llu: {", a);
-	line = strstr(buf, want);
-	if (ASSERT_OK_PTR(line, "line of a"))
-		ASSERT_OK_PTR(strstr(line, "4321"), "value of a");
-	snprintf(want, sizeof(want), "\n%llu: {", b);
-	line = strstr(buf, want);
-	if (ASSERT_OK_PTR(line, "line of b"))
-		ASSERT_OK_PTR(strstr(line, "4321"), "value of b");
+	check_printed(buf, a, "4321");
+	check_printed(buf, b, "4321");
 out:
 	unlink(pin);
 	cgroup_stats_map__destroy(skel);

@@ -18,15 +18,14 @@ struct {
 	__type(value, struct example_stats);
 } stats SEC(".maps");
 
-#define ELEM(member) (offsetof(struct example_stats, member) / sizeof(__u64))
-
 /* Page faults; one that has to be retried counts when it is complete. */
 SEC("fexit/handle_mm_fault")
 int BPF_PROG(count_fault, struct vm_area_struct *vma, unsigned long address,
 	     unsigned int flags, struct pt_regs *regs, vm_fault_t ret)
 {
 	if (!(ret & VM_FAULT_RETRY))
-		bpf_cgroup_stats_add(&stats, 0, ELEM(faults), 1, 0);
+		bpf_cgroup_stats_add(&stats, 0,
+				     bpf_cgroup_stats_index(struct example_stats, faults), 1, 0);
 	return 0;
 }
 
@@ -36,6 +35,7 @@ int BPF_PROG(count_written, struct file *file, const char *buf, size_t count,
 	     loff_t *pos, ssize_t ret)
 {
 	if (ret > 0)
-		bpf_cgroup_stats_add(&stats, 0, ELEM(written), ret, 0);
+		bpf_cgroup_stats_add(&stats, 0,
+				     bpf_cgroup_stats_index(struct example_stats, written), ret, 0);
 	return 0;
 }

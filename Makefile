@@ -8,7 +8,7 @@ override CMD := $(value CMD)
 export BASE KSRC OUT KERNEL CMD
 
 help: ## this text
-	@sed -n 's/^\([a-z]*\): ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\): ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 	@echo
 	@echo 'BASE=6.12   the kernel, one of: $(notdir $(patsubst %/base,%,$(wildcard bases/*/base)))'
 	@echo 'KSRC=       a kernel tree of your own instead of the package of the base'
@@ -32,7 +32,9 @@ demo: ## see the map at work
 	@machine/demo
 check: ## every test
 	@machine/check
+check-long: ## those that take hours as well
+	@LONG=1 machine/check
 clean: ## remove the trees and objects of the base, if all edits are saved
 	@bases/clean
 
-.PHONY: help tree save series build run shell demo check clean
+.PHONY: help tree save series build run shell demo check check-long clean

@@ -128,7 +128,10 @@ struct cgroup_stats_map {
 	struct cgroup __rcu *root;
 	/* Whom entries are charged to, NULL: the root memcg. A reference. */
 	struct obj_cgroup *objcg;
-	/* What folds instead of the elements' operations, or NULL. The flush lock. */
+	/*
+	 * What folds instead of the elements' operations, or NULL: the flush lock. That
+	 * it is there is read by anyone for map_mem_usage.
+	 */
 	struct cgroup_stats_program *program;
 	/* ->map_free()'s: its rcu waits for programs first, for flushers last. */
 	struct rcu_work free_work;
@@ -2005,7 +2008,7 @@ static int cgroup_stats_check_tags(const struct btf *btf)
 	return 0;
 }
 
-/* Find the elements of @map's value, each of them an integer, and what they do. */
+/* Find the elements of @smap's value, each of them an integer, and what they do. */
 static int cgroup_stats_find_elems(struct cgroup_stats_map *smap, const struct btf *btf,
 				   const struct btf_type *value_type)
 {

@@ -7,12 +7,19 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 OUT=$(realpath -m "${OUT:-$top/build}")
 export OUT BASE=${BASE:-6.12}	# which kernel: see bases/
 KERNEL=${KERNEL:-base}		# which configuration: names in machine/config/, joined by "+"
+ARCH=${ARCH:-x86_64}	# of the guest
 dir=$OUT/$BASE${KSRC:+-ksrc}	# as in bases/
-obj=$dir/obj-$KERNEL
 me=machine/$(basename "$0")
 
 say() { echo "$me: $*" >&2; }
 die() { say "$*"; exit 125; }
+
+case $ARCH in
+x86_64) suffix='' cc=gcc image=vmlinux; export -n ARCH ;;	# (kbuild would take another from the environment)
+arm64) suffix=-arm64 cc=clang-22 image=arch/arm64/boot/Image ;;
+*) die "ARCH=$ARCH: x86_64 and arm64 are what there is" ;;
+esac
+obj=$dir/obj-$KERNEL$suffix
 
 # The git work tree of the kernel, with the series applied.
 tree() { "$top/bases/tree" | tail -n 1; }
@@ -25,8 +32,7 @@ failed() {
 }
 
 # The compiler, through ccache if there is one, so that another checkout hits too.
-cc=gcc
 if command -v ccache >/dev/null; then
-	cc='ccache gcc'
+	cc="ccache $cc"
 	export CCACHE_BASEDIR=$OUT CCACHE_NOHASHDIR=1
 fi

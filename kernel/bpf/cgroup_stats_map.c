@@ -14,9 +14,10 @@
  *			the element's line, the cgroup, and its group of cgroups
  *	lookup(/a)	flushes /a: on CPU 1 the group's mark is taken, then the
  *			cgroup's, and /a/b goes on rstat's tree of CPU 1
- *	  fold /a/b	the line's mark is taken; running - last is 3, so last = 3,
- *			total of /a/b += 3, pending of /a += 3
- *	  fold /a	pending is 3, so total of /a += 3, pending = 0
+ *	  fold /a/b	the line's mark is taken, and set for /a; running - folded
+ *			is 3, so folded = 3, total of /a/b += 3, pending of /a += 3
+ *	  fold /a	the line's mark is taken; pending is 3, so total of /a += 3,
+ *			pending = 0
  *
  * rmdir(/a/b) changes nothing in /a: what is still in /a/b is flushed into /a's
  * pending before its entry goes.
@@ -36,7 +37,9 @@
  * This is message passing: nobody decides by a load after a store, so an add to
  * per-CPU elements needs no full barrier, and an interrupt between two steps does all
  * the steps itself and waits for nobody. The price is an idle visit now and
- * then, to a line whose change an earlier flush has folded already.
+ * then, to a line whose change an earlier flush has folded already, and to that line
+ * of its ancestors: pending values are one for all CPUs, and their marks are not, so
+ * an idle mark goes up like any other to where the change may be by now.
  *
  * A maximum or minimum goes the same way, but whole and not as a difference, which
  * does no harm: to merge the same value again changes nothing. With BPF_F_NO_PERCPU
@@ -144,13 +147,11 @@ struct cgroup_stats_map {
  * and an RCU grace period: programs hold pointers to the totals.
  */
 struct cgroup_stats_entry {
-	/* Valid as long as the entry is linked, and an RCU grace period on. */
-	struct cgroup_stats_map *smap;
 	/*
-	 * Per CPU: running values, the marks of their lines (whole words), and what
-	 * of the running values was folded already. Adders write running values and
-	 * set marks; a flusher takes marks, and what was folded is its own.
-	 * NULL with BPF_F_NO_PERCPU: then there is one such area, behind data.
+	 * Per CPU: the marks of lines, running values, and what of the running values
+	 * was folded already. Adders write running values and set marks; a flusher takes
+	 * marks, or sets them for what comes from children, and what was folded is its
+	 * own. NULL with BPF_F_NO_PERCPU: then there is one such area, behind data.
 	 */
 	u64 __percpu *area;
 	union {
@@ -158,17 +159,31 @@ struct cgroup_stats_entry {
 		struct rcu_head rcu;		/* after it was unlinked */
 	};
 	/*
-	 * Totals, of the cgroup and all below it; pending values, come from children
-	 * and not yet in the totals; the marks of the pending values' lines.
-	 * Written under the flush lock. Programs read totals at any time.
+	 * Totals, of the cgroup and all below it, and pending values, come from children
+	 * and not yet in the totals. Written under the flush lock. Programs read totals
+	 * at any time.
 	 */
 	u64 data[];
 };
 
+/* A map's place in a cgroup. All of it is set before its array is found. */
+struct cgroup_stats_slot {
+	/*
+	 * The map, valid as long as it is here, and an RCU grace period on; or NULL, and
+	 * the rest means nothing. Cleared under cgroup_mutex when the map is freed.
+	 */
+	struct cgroup_stats_map *smap;
+	/* What most adds need of the entry: they do not touch the flusher's cache lines. */
+	u64 __percpu *running;
+	/* A flusher's first look: the marks, if they are one word per CPU. Or NULL. */
+	u64 __percpu *marks;
+	struct cgroup_stats_entry *entry;
+};
+
 /*
- * A cgroup's entries by the maps' slots. Slots are written under cgroup_mutex; an
- * array that is too short is replaced by a longer one, and freed after RCU. A
- * cgroup that has had an entry has an array until it is released.
+ * A cgroup's entries by the maps' slots. For one more entry the array is replaced,
+ * under cgroup_mutex, and the old one freed after RCU. A cgroup that has had an entry
+ * has an array until it is released.
  */
 struct cgroup_stats_array {
 	/* Without a reference: valid as long as the array can be found. */
@@ -181,7 +196,7 @@ struct cgroup_stats_array {
 	u8 __percpu *cgrp_mark;
 	u8 __percpu *group_mark;
 	struct rcu_head rcu;
-	struct cgroup_stats_entry __rcu *entry[] __counted_by(nr);
+	struct cgroup_stats_slot slot[] __counted_by(nr);
 };
 
 /* An attached aggregator. Freed when it has been detached under the flush lock. */
@@ -216,8 +231,12 @@ DEFINE_STATIC_KEY_FALSE(bpf_cgroup_stats_key);
 /* Written under cgroup_mutex with a release, read by the drain. */
 static struct cgroup_stats_chunk *cgroup_stats_chunks;
 
-/* Living cgroups that have an array, by id. Written under cgroup_mutex. */
+/*
+ * Living cgroups that have an array, by id. Written under cgroup_mutex. All of them have
+ * the xarray's mark: ids are sparse, and it leads from one to the next.
+ */
 static DEFINE_XARRAY(cgroup_stats_ids);
+#define CGROUP_STATS_MARK	XA_MARK_0
 
 /* Unbound: a work that waits for cgroup_mutex must not hold up CPU hotplug. */
 static struct workqueue_struct *cgroup_stats_wq;
@@ -233,13 +252,16 @@ static u32 cgroup_stats_len(const struct cgroup_stats_map *smap)
 	return DIV_ROUND_UP(smap->map.value_size, sizeof(u64));
 }
 
-/* Words of marks for the lines of one array of elements. */
+/*
+ * The marks of running values' lines lie before them, in whole words, and downwards:
+ * who has found the values has found the marks.
+ */
 static u32 cgroup_stats_words(const struct cgroup_stats_map *smap)
 {
 	return DIV_ROUND_UP(smap->nr_elems, CGROUP_STATS_LINE * CGROUP_STATS_WORD);
 }
 
-/* The room of two arrays and the marks of one, in u64: an area, or an entry's data. */
+/* The room of an area, in u64: marks and two arrays. */
 static u32 cgroup_stats_area_len(const struct cgroup_stats_map *smap)
 {
 	return 2 * cgroup_stats_len(smap) + cgroup_stats_words(smap);
@@ -250,18 +272,34 @@ static bool cgroup_stats_is_shared(const struct cgroup_stats_map *smap)
 	return smap->map.map_flags & BPF_F_NO_PERCPU;
 }
 
-/* Where @cpu adds to. */
-static u64 *cgroup_stats_area(struct cgroup_stats_entry *entry, int cpu)
+static u8 *cgroup_stats_line(void *running, u32 line)
 {
-	if (cgroup_stats_is_shared(entry->smap))
-		return entry->data + cgroup_stats_area_len(entry->smap);
-	return per_cpu_ptr(entry->area, cpu);
+	return (u8 *)running - 1 - line;
+}
+
+/* Where @cpu adds to. What was folded of it comes behind. */
+static u64 *cgroup_stats_running(const struct cgroup_stats_map *smap,
+				 struct cgroup_stats_entry *entry, int cpu)
+{
+	u64 *area = cgroup_stats_is_shared(smap) ? entry->data + 2 * cgroup_stats_len(smap) :
+						   per_cpu_ptr(entry->area, cpu);
+
+	return area + cgroup_stats_words(smap);
+}
+
+static u64 *cgroup_stats_pending(const struct cgroup_stats_map *smap,
+				 struct cgroup_stats_entry *entry)
+{
+	return entry->data + cgroup_stats_len(smap);
 }
 
 static size_t cgroup_stats_entry_size(const struct cgroup_stats_map *smap)
 {
-	return struct_size_t(struct cgroup_stats_entry, data,
-			     cgroup_stats_area_len(smap) * (cgroup_stats_is_shared(smap) ? 2 : 1));
+	u32 len = 2 * cgroup_stats_len(smap);
+
+	if (cgroup_stats_is_shared(smap))
+		len += cgroup_stats_area_len(smap);
+	return struct_size_t(struct cgroup_stats_entry, data, len);
 }
 
 static size_t cgroup_stats_program_size(const struct cgroup_stats_map *smap)
@@ -277,14 +315,21 @@ static size_t cgroup_stats_percpu_size(const struct cgroup_stats_map *smap)
 #define cgroup_stats_locked(p) \
 	rcu_dereference_protected(p, lockdep_is_held(&cgroup_mutex))
 
-/* Take all marks of a word; bit 8 * i of the result is that of byte i. */
+/* Take all marks of a word. */
 static u64 cgroup_stats_take(u64 *word)
 {
-	u64 taken = 0;
+	return READ_ONCE(*word) ? xchg(word, 0) : 0;
+}
 
-	if (READ_ONCE(*word))
-		taken = xchg(word, 0);
-	return le64_to_cpu((__force __le64)taken);
+/* Marks of a word of which the first byte, or the last one, is to be bits 0 to 7. */
+static u64 cgroup_stats_upwards(u64 marks)
+{
+	return le64_to_cpu((__force __le64)marks);
+}
+
+static u64 cgroup_stats_downwards(u64 marks)
+{
+	return be64_to_cpu((__force __be64)marks);
 }
 
 /* The number of the first mark in @taken, which must have one; drops it. */
@@ -373,20 +418,20 @@ static u64 cgroup_stats_identity(const struct cgroup_stats_map *smap, u32 i)
 
 /* --- finding entries: under RCU, or with preemption off --- */
 
-/* The entry of @smap in @array; NULL outside of the map's subtree. */
-static __always_inline struct cgroup_stats_entry *
-cgroup_stats_find(const struct cgroup_stats_map *smap,
-		  const struct cgroup_stats_array *array)
+/* Has @array an entry of @smap? Maps of other subtrees have the same slot. */
+static __always_inline bool cgroup_stats_has(const struct cgroup_stats_array *array,
+					     const struct cgroup_stats_map *smap)
 {
-	struct cgroup_stats_entry *entry;
+	unsigned long nr = smap->slot;
 
-	if (!array || smap->slot >= array->nr)
-		return NULL;
-	entry = rcu_dereference_check(array->entry[smap->slot],
-				      rcu_read_lock_any_held() ||
-				      lockdep_is_held(&cgroup_mutex));
-	/* Maps of other subtrees have the same slot. */
-	return entry && entry->smap == smap ? entry : NULL;
+	return likely(array && nr < array->nr) && likely(READ_ONCE(array->slot[nr].smap) == smap);
+}
+
+/* The place of @smap in @array; NULL outside of the map's subtree. */
+static struct cgroup_stats_slot *
+cgroup_stats_find(const struct cgroup_stats_map *smap, struct cgroup_stats_array *array)
+{
+	return cgroup_stats_has(array, smap) ? &array->slot[smap->slot] : NULL;
 }
 
 static __always_inline struct cgroup_stats_array *
@@ -396,9 +441,33 @@ cgroup_stats_adders(struct cgroup *cgrp)
 				     rcu_read_lock_any_held());
 }
 
+/*
+ * xa_load(), without the cursor that it moves along: an add by id is little else. No
+ * cgroup has the id 0, which the tree would keep in another way.
+ */
+static __always_inline struct cgroup *cgroup_stats_load(u64 id)
+{
+	struct xarray *xa = &cgroup_stats_ids;
+	struct xa_node *node;
+	void *entry;
+
+	rcu_read_lock();
+	do {
+		entry = xa_head(xa);
+		if (xa_is_node(entry) && id >> xa_to_node(entry)->shift > XA_CHUNK_MASK)
+			entry = NULL;
+		while (xa_is_node(entry)) {
+			node = xa_to_node(entry);
+			entry = xa_entry(xa, node, (id >> node->shift) & XA_CHUNK_MASK);
+		}
+	} while (unlikely(xa_is_internal(entry)));	/* XA_RETRY_ENTRY: a node has gone */
+	rcu_read_unlock();
+	return entry;
+}
+
 static __always_inline struct cgroup_stats_array *cgroup_stats_by_id(u64 id)
 {
-	struct cgroup *cgrp = xa_load(&cgroup_stats_ids, id);
+	struct cgroup *cgrp = cgroup_stats_load(id);
 
 	return cgrp ? cgroup_stats_adders(cgrp) : NULL;
 }
@@ -436,7 +505,7 @@ static u64 cgroup_stats_next_id(const struct cgroup_stats_map *smap, u64 id)
 
 	rcu_read_lock();
 	do {
-		cgrp = xa_find_after(&cgroup_stats_ids, &next, ULONG_MAX, XA_PRESENT);
+		cgrp = xa_find_after(&cgroup_stats_ids, &next, ULONG_MAX, CGROUP_STATS_MARK);
 	} while (cgrp && !cgroup_stats_find(smap, cgroup_stats_adders(cgrp)));
 	rcu_read_unlock();
 	return cgrp ? next : 0;
@@ -511,49 +580,44 @@ static noinline void cgroup_stats_sample_shared(const struct cgroup_stats_map *s
 	} while (!done);
 }
 
-static __always_inline void cgroup_stats_mark(u8 *mark)
+/* Pairs with cgroup_stats_take() and with the drain's cmpxchg(). */
+static __always_inline void cgroup_stats_mark(u8 __percpu *mark)
 {
-	/* Pairs with cgroup_stats_take() and with the drain's cmpxchg(). */
-	smp_store_release(mark, 1);
+	if (IS_ENABLED(CONFIG_X86_64)) {
+		/* Each store is a release there; this one needs no address of its own. */
+		barrier();
+		this_cpu_write(*mark, 1);
+	} else {
+		/* Pairs as above. */
+		smp_store_release(raw_cpu_ptr(mark), 1);
+	}
 }
 
 /*
- * [B], [C], [D] of the comment on top. All three must be releases: a mark of a
+ * [C] and [D] of the comment on top; like [B] they must be releases: a mark of a
  * neighbour's may lead the flusher to ours half-way. They also carry along the entry
  * that another CPU made.
  */
-static __always_inline void
-cgroup_stats_set_marks(const struct cgroup_stats_array *array, void *lines, u32 index)
+static __always_inline void cgroup_stats_mark_cgroup(const struct cgroup_stats_array *array)
 {
-	cgroup_stats_mark((u8 *)lines + index / CGROUP_STATS_LINE);
-	cgroup_stats_mark(raw_cpu_ptr(array->cgrp_mark));
-	cgroup_stats_mark(raw_cpu_ptr(array->group_mark));
+	cgroup_stats_mark(array->cgrp_mark);
+	cgroup_stats_mark(array->group_mark);
 }
 
 /* Add to a sum of 8 bytes. */
 static __always_inline long
 cgroup_stats_add_sum(struct cgroup_stats_map *smap, struct cgroup_stats_array *array,
-		     u32 index, s64 value)
+		     unsigned long index, s64 value)
 {
-	struct cgroup_stats_entry *entry = cgroup_stats_find(smap, array);
+	u64 __percpu *running;
 
-	if (unlikely(!entry))
+	if (unlikely(!cgroup_stats_has(array, smap)))
 		return -ENOENT;
-	cgroup_stats_sum(entry->area + index, value);
-	cgroup_stats_set_marks(array, raw_cpu_ptr(entry->area + smap->nr_sums), index);
+	running = array->slot[smap->slot].running;
+	cgroup_stats_sum(running + index, value);
+	cgroup_stats_mark((u8 __percpu *)running - index / CGROUP_STATS_LINE - 1);
+	cgroup_stats_mark_cgroup(array);
 	return 0;
-}
-
-/* Out of line, so that the usual add has nothing to save: it calls nobody. */
-static noinline long
-cgroup_stats_add_by_id(struct cgroup_stats_map *smap, u64 id, u32 index, s64 value)
-{
-	long err;
-
-	preempt_disable_notrace();
-	err = cgroup_stats_add_sum(smap, cgroup_stats_by_id(id), index, value);
-	preempt_enable_notrace();
-	return err;
 }
 
 /* Add to a map whose elements are not all sums of 8 bytes. */
@@ -561,7 +625,7 @@ static noinline long
 cgroup_stats_add_any(struct cgroup_stats_map *smap, u64 id, u32 index, s64 value)
 {
 	struct cgroup_stats_array *array;
-	struct cgroup_stats_entry *entry;
+	struct cgroup_stats_slot *slot;
 	long err = -ENOENT;
 	u64 *running;
 
@@ -571,16 +635,35 @@ cgroup_stats_add_any(struct cgroup_stats_map *smap, u64 id, u32 index, s64 value
 
 	preempt_disable_notrace();
 	array = id ? cgroup_stats_by_id(id) : cgroup_stats_of_current();
-	entry = cgroup_stats_find(smap, array);
-	if (likely(entry)) {
-		running = cgroup_stats_area(entry, smp_processor_id());
+	slot = cgroup_stats_find(smap, array);
+	if (likely(slot)) {
+		running = cgroup_stats_running(smap, slot->entry, smp_processor_id());
 		if (cgroup_stats_is_shared(smap))
 			cgroup_stats_sample_shared(smap, running, index, value);
 		else
 			cgroup_stats_sample(smap, running, index, value);
-		cgroup_stats_set_marks(array, running + cgroup_stats_len(smap), index);
+		/* Pairs with cgroup_stats_take(). */
+		smp_store_release(cgroup_stats_line(running, index / CGROUP_STATS_LINE), 1);
+		cgroup_stats_mark_cgroup(array);
 		err = 0;
 	}
+	preempt_enable_notrace();
+	return err;
+}
+
+/* All but the usual add, which calls nobody and so has nothing to save. */
+static noinline long
+cgroup_stats_add_slow(struct cgroup_stats_map *smap, u64 id, u32 index, s64 value, u64 flags)
+{
+	long err;
+
+	if (unlikely(flags))
+		return -EINVAL;
+	if (index >= smap->nr_sums)
+		return cgroup_stats_add_any(smap, id, index, value);
+
+	preempt_disable_notrace();
+	err = cgroup_stats_add_sum(smap, cgroup_stats_by_id(id), index, value);
 	preempt_enable_notrace();
 	return err;
 }
@@ -591,12 +674,9 @@ cgroup_stats_add(struct bpf_map *map, u64 id, u32 index, s64 value, u64 flags)
 	struct cgroup_stats_map *smap = to_smap(map);
 	long err;
 
-	if (unlikely(flags))
-		return -EINVAL;
-	if (unlikely(index >= smap->nr_sums))
-		return cgroup_stats_add_any(smap, id, index, value);
-	if (id)
-		return cgroup_stats_add_by_id(smap, id, index, value);
+	id |= flags;	/* which must be 0 */
+	if (id || index >= smap->nr_sums)
+		return cgroup_stats_add_slow(smap, id, index, value, flags);
 
 	preempt_disable_notrace();
 	err = cgroup_stats_add_sum(smap, cgroup_stats_of_current(), index, value);
@@ -633,7 +713,7 @@ static void cgroup_stats_drain_group(struct cgroup_stats_chunk *chunk,
 	u64 taken;
 
 	for (; nr < end; nr += CGROUP_STATS_WORD) {
-		taken = cgroup_stats_take((u64 *)&marks->cgrp[nr]);
+		taken = cgroup_stats_upwards(cgroup_stats_take((u64 *)&marks->cgrp[nr]));
 		while (taken) {
 			/* NULL: a mark that outlived its cgroup. */
 			cgrp = READ_ONCE(chunk->cgrp[nr + cgroup_stats_next_mark(&taken)]);
@@ -680,94 +760,134 @@ void __bpf_cgroup_stats_drain(int cpu)
 	}
 }
 
-/* What one fold works on: arrays of elements, and marks of their lines. */
+/* What one fold works on: arrays of elements. */
 struct cgroup_stats_fold {
 	const struct cgroup_stats_map *smap;
 	void *running;
 	void *folded;
-	u64 *lines;		/* of running */
 	void *total;
 	void *pending;
-	u64 *pending_lines;
 	void *up;		/* the parent's pending, or NULL */
-	u8 *up_lines;
+	void *up_running;	/* whose marks are for its pending as well */
 };
 
-static void cgroup_stats_fold_init(struct cgroup_stats_fold *f,
-				   struct cgroup_stats_entry *entry, int cpu)
+static __always_inline struct cgroup_stats_fold
+cgroup_stats_fold_begin(struct cgroup_stats_map *smap, struct cgroup_stats_entry *entry, int cpu)
 {
-	struct cgroup_stats_map *smap = entry->smap;
-	u32 len = cgroup_stats_len(smap);
-	u64 *area = cgroup_stats_area(entry, cpu);
+	u64 *running = cgroup_stats_running(smap, entry, cpu);
 
-	f->smap = smap;
-	f->running = area;
-	f->lines = area + len;
-	f->folded = area + len + cgroup_stats_words(smap);
-	f->total = entry->data;
-	f->pending = entry->data + len;
-	f->pending_lines = entry->data + 2 * len;
-}
-
-/* Take the marks of a word of lines: [B] before [A], the marks before what they announce. */
-static u64 cgroup_stats_fold_take(struct cgroup_stats_fold *f, u32 word)
-{
-	u64 taken = cgroup_stats_take(&f->lines[word]) |
-		    le64_to_cpu((__force __le64)f->pending_lines[word]);
-
-	f->pending_lines[word] = 0;
-	return taken;
+	return (struct cgroup_stats_fold) {
+		.smap		= smap,
+		.running	= running,
+		.folded		= running + cgroup_stats_len(smap),
+		.total		= entry->data,
+		.pending	= cgroup_stats_pending(smap, entry),
+	};
 }
 
 /*
  * Find the parent's entry, if it has one. Only after a mark was taken, which orders
- * this load: whoever set it had seen the child's entry, and that came after the
+ * this load: whoever set it had seen this entry or one below, and these come after the
  * parent's.
  */
-static void cgroup_stats_fold_up(struct cgroup_stats_fold *f, struct cgroup *cgrp)
+static __always_inline void cgroup_stats_fold_up(struct cgroup_stats_fold *f,
+						 struct cgroup *cgrp, int cpu)
 {
-	u32 len = cgroup_stats_len(f->smap);
 	struct cgroup *parent = cgroup_parent(cgrp);
-	struct cgroup_stats_entry *up = NULL;
+	struct cgroup_stats_array *array;
+	struct cgroup_stats_entry *up;
 
-	if (parent && !(f->smap->map.map_flags & BPF_F_NO_HIERARCHY))
-		up = cgroup_stats_find(f->smap, rcu_dereference(parent->bpf.stats_entries));
-	f->up = up ? up->data + len : NULL;
-	f->up_lines = up ? (u8 *)(up->data + 2 * len) : NULL;
+	f->up = NULL;
+	if (!parent || f->smap->map.map_flags & BPF_F_NO_HIERARCHY)
+		return;
+	array = rcu_dereference(parent->bpf.stats_entries);
+	if (!cgroup_stats_has(array, f->smap))
+		return;
+	up = array->slot[f->smap->slot].entry;
+	f->up = cgroup_stats_pending(f->smap, up);
+	f->up_running = cgroup_stats_running(f->smap, up, cpu);
 }
 
-/* Fold sums @i to @end, of 8 bytes. Returns whether anything went up to the parent. */
-static bool cgroup_stats_fold_sums(const struct cgroup_stats_fold *f, u32 i, u32 end)
+/*
+ * Set marks of a word for the parent, whose turn on this CPU is next. Its adders set the
+ * same ones: a mark that lies there must stay, or be read in passing, for what it
+ * announces. Behind a plain store of ours there might be theirs, unread.
+ */
+static __always_inline void cgroup_stats_fold_mark_up(struct cgroup_stats_fold *f, u32 word,
+						      u64 marks)
 {
-	u64 *folded = f->folded, *pending = f->pending;
-	u64 *total = f->total, *up = f->up;
-	bool went_up = false;
-	u64 delta;
+	u64 *up = (u64 *)f->up_running - 1 - word;
 
-	for (; i < end; i++) {
-		delta = READ_ONCE(((u64 *)f->running)[i]) - folded[i];
-		folded[i] += delta;
-		/* Taken, both, even where one cancels the other. */
-		delta += pending[i];
-		pending[i] = 0;
-		if (!delta)
-			continue;
-		/* Programs read it meanwhile: one store. */
-		WRITE_ONCE(total[i], total[i] + delta);
-		if (up) {
-			up[i] += delta;
-			went_up = true;
-		}
+	if (marks & ~READ_ONCE(*up))
+		atomic64_or(marks, (atomic64_t *)up);
+}
+
+/*
+ * Take the marks of a word of lines, [B] before [A], and hand them to the parent. All of
+ * them: if nothing is left here to go up, another CPU's flush has taken what was pending,
+ * and may have left it for this one further up.
+ */
+static __always_inline u64 cgroup_stats_fold_take(struct cgroup_stats_fold *f,
+						  struct cgroup *cgrp, int cpu, u32 word)
+{
+	u64 taken = cgroup_stats_take((u64 *)f->running - 1 - word);
+
+	if (taken) {
+		cgroup_stats_fold_up(f, cgrp, cpu);
+		if (f->up)
+			cgroup_stats_fold_mark_up(f, word, taken);
 	}
-	return went_up;
+	return cgroup_stats_downwards(taken);
+}
+
+/* Fold a sum of 8 bytes. Both what was added and what is pending are taken. */
+static __always_inline void cgroup_stats_fold_sum(const u64 *running, u64 *folded, u64 *pending,
+						  u64 *total, u64 *up)
+{
+	u64 now = READ_ONCE(*running);
+	u64 delta = now - *folded + *pending;
+
+	*folded = now;
+	*pending = 0;
+	/* Programs read it meanwhile: one store. */
+	WRITE_ONCE(*total, *total + delta);
+	if (up)
+		*up += delta;
+}
+
+/* A line of them, as fast as can be. */
+static noinline void cgroup_stats_fold_line(const u64 *running, u64 *folded, u64 *pending,
+					    u64 *total, u64 *up)
+{
+	u32 i;
+
+#pragma GCC unroll 8
+	for (i = 0; i < CGROUP_STATS_LINE; i++)
+		cgroup_stats_fold_sum(running + i, folded + i, pending + i, total + i, up + i);
+}
+
+/* Fold @n sums of a line from @i on. */
+static void cgroup_stats_fold_sums(const struct cgroup_stats_fold *f, u32 i, u32 n)
+{
+	u64 *folded = (u64 *)f->folded + i, *pending = (u64 *)f->pending + i;
+	u64 *running = (u64 *)f->running + i, *total = (u64 *)f->total + i;
+	u64 *up = f->up ? (u64 *)f->up + i : NULL;
+
+	if (up && n == CGROUP_STATS_LINE) {
+		cgroup_stats_fold_line(running, folded, pending, total, up);
+		return;
+	}
+	for (i = 0; i < n; i++)
+		cgroup_stats_fold_sum(running + i, folded + i, pending + i, total + i,
+				      up ? up + i : NULL);
 }
 
 /* The same for any elements. Maxima and minima fold whole, however often. */
-static bool cgroup_stats_fold_any(const struct cgroup_stats_fold *f, u32 i, u32 end)
+static noinline void cgroup_stats_fold_any(const struct cgroup_stats_fold *f, u32 i, u32 n)
 {
 	const struct cgroup_stats_map *smap = f->smap;
 	u64 now, folded, pending, identity, delta;
-	bool went_up = false;
+	u32 end = i + n;
 
 	for (; i < end; i++) {
 		identity = cgroup_stats_identity(smap, i);
@@ -782,40 +902,29 @@ static bool cgroup_stats_fold_any(const struct cgroup_stats_fold *f, u32 i, u32 
 			now -= folded;
 		delta = cgroup_stats_merge(smap, i, now, pending);
 		cgroup_stats_merge_into(smap, f->total, i, delta);
-		if (f->up) {
+		if (f->up)
 			cgroup_stats_merge_into(smap, f->up, i, delta);
-			went_up = true;
-		}
 	}
-	return went_up;
 }
 
-static void cgroup_stats_fold_entry(struct cgroup_stats_entry *entry,
-				    struct cgroup *cgrp, int cpu)
+static __always_inline void cgroup_stats_fold_entry(struct cgroup_stats_map *smap,
+						    struct cgroup_stats_entry *entry,
+						    struct cgroup *cgrp, int cpu, bool sums)
 {
-	struct cgroup_stats_map *smap = entry->smap;
-	u32 words = cgroup_stats_words(smap);
-	struct cgroup_stats_fold f;
-	u32 word, line, i, end;
-	bool went_up;
+	struct cgroup_stats_fold f = cgroup_stats_fold_begin(smap, entry, cpu);
+	u32 word, line, i, n, words = cgroup_stats_words(smap);
 	u64 taken;
 
-	cgroup_stats_fold_init(&f, entry, cpu);
 	for (word = 0; word < words; word++) {
-		taken = cgroup_stats_fold_take(&f, word);
-		if (!taken)
-			continue;
-		cgroup_stats_fold_up(&f, cgrp);
+		taken = cgroup_stats_fold_take(&f, cgrp, cpu, word);
 		while (taken) {
 			line = word * CGROUP_STATS_WORD + cgroup_stats_next_mark(&taken);
 			i = line * CGROUP_STATS_LINE;
-			end = min(i + CGROUP_STATS_LINE, smap->nr_elems);
-			if (smap->nr_sums)
-				went_up = cgroup_stats_fold_sums(&f, i, end);
+			n = min(smap->nr_elems - i, CGROUP_STATS_LINE);
+			if (sums)
+				cgroup_stats_fold_sums(&f, i, n);
 			else
-				went_up = cgroup_stats_fold_any(&f, i, end);
-			if (went_up)
-				f.up_lines[line] = 1;
+				cgroup_stats_fold_any(&f, i, n);
 		}
 	}
 }
@@ -842,8 +951,8 @@ static void cgroup_stats_copy_elems(const struct cgroup_stats_map *smap, void *d
 static void cgroup_stats_fold_publish(struct cgroup_stats_fold *f, void **value)
 {
 	const struct cgroup_stats_map *smap = f->smap;
+	u32 i, line;
 	u64 parent;
-	u32 i;
 
 	cgroup_stats_copy_elems(smap, f->folded, value[BPF_CGROUP_STATS_NOW]);
 	cgroup_stats_copy_elems(smap, f->total, value[BPF_CGROUP_STATS_TOTAL]);
@@ -855,29 +964,30 @@ static void cgroup_stats_fold_publish(struct cgroup_stats_fold *f, void **value)
 		if (parent == cgroup_stats_read(smap, f->up, i))
 			continue;
 		cgroup_stats_write(smap, f->up, i, parent);
-		f->up_lines[i / CGROUP_STATS_LINE] = 1;
+		line = i / CGROUP_STATS_LINE;
+		cgroup_stats_fold_mark_up(f, line / CGROUP_STATS_WORD,
+					  cgroup_stats_downwards(1ULL << line % CGROUP_STATS_WORD *
+								 BITS_PER_BYTE));
 	}
 }
 
 /* Fold an entry by the map's program: the value as a whole, if any of it has changed. */
-static void cgroup_stats_fold_program(struct cgroup_stats_entry *entry,
+static void cgroup_stats_fold_program(struct cgroup_stats_map *smap,
+				      struct cgroup_stats_entry *entry,
 				      struct cgroup *cgrp, int cpu)
 {
-	struct cgroup_stats_map *smap = entry->smap;
 	u64 *now = smap->program->copy;
 	u64 *total = now + cgroup_stats_len(smap);
 	u64 *parent = total + cgroup_stats_len(smap);
+	struct cgroup_stats_fold f = cgroup_stats_fold_begin(smap, entry, cpu);
 	struct cgroup_stats_fold_kern kern;
-	struct cgroup_stats_fold f;
 	u64 taken = 0;
 	u32 word;
 
-	cgroup_stats_fold_init(&f, entry, cpu);
 	for (word = 0; word < cgroup_stats_words(smap); word++)
-		taken |= cgroup_stats_fold_take(&f, word);
+		taken |= cgroup_stats_fold_take(&f, cgrp, cpu, word);
 	if (!taken)
 		return;
-	cgroup_stats_fold_up(&f, cgrp);
 
 	/* Copies: adders go on, and readers must not see it at work. */
 	cgroup_stats_copy_elems(smap, now, f.running);
@@ -894,6 +1004,21 @@ static void cgroup_stats_fold_program(struct cgroup_stats_entry *entry,
 	cgroup_stats_fold_publish(&f, kern.value);
 }
 
+static noinline void cgroup_stats_fold_slot(struct cgroup_stats_slot *slot,
+					    struct cgroup *cgrp, int cpu)
+{
+	struct cgroup_stats_map *smap = READ_ONCE(slot->smap);
+
+	if (!smap)
+		return;
+	if (unlikely(smap->program))
+		cgroup_stats_fold_program(smap, slot->entry, cgrp, cpu);
+	else if (smap->nr_sums)
+		cgroup_stats_fold_entry(smap, slot->entry, cgrp, cpu, true);
+	else
+		cgroup_stats_fold_entry(smap, slot->entry, cgrp, cpu, false);
+}
+
 /**
  * __bpf_cgroup_stats_fold - fold what @cpu added to @cgrp
  * @cgrp: a cgroup that rstat visits
@@ -905,21 +1030,22 @@ static void cgroup_stats_fold_program(struct cgroup_stats_entry *entry,
  */
 void __bpf_cgroup_stats_fold(struct cgroup *cgrp, int cpu)
 {
+	struct cgroup_stats_slot *slot, *end;
 	struct cgroup_stats_array *array;
-	struct cgroup_stats_entry *entry;
-	u32 i;
+	u64 __percpu *marks;
 
 	rcu_read_lock();
 	array = rcu_dereference(cgrp->bpf.stats_entries);
-	for (i = 0; array && i < array->nr; i++) {
-		entry = rcu_dereference(array->entry[i]);
-		if (!entry)
-			continue;
-		if (unlikely(entry->smap->program))
-			cgroup_stats_fold_program(entry, cgrp, cpu);
-		else
-			cgroup_stats_fold_entry(entry, cgrp, cpu);
+	if (!array)
+		goto out;
+	end = array->slot + array->nr;
+	for (slot = array->slot; slot < end; slot++) {
+		marks = READ_ONCE(slot->marks);
+		/* Of a cgroup that has changed, most entries have not. */
+		if (!marks || READ_ONCE(*per_cpu_ptr(marks, cpu)))
+			cgroup_stats_fold_slot(slot, cgrp, cpu);
 	}
+out:
 	rcu_read_unlock();
 }
 
@@ -961,13 +1087,14 @@ const struct bpf_func_proto bpf_cgroup_stats_flush_proto = {
 /* Totals as of the last flush; a sleepable program's lookup flushes before. */
 static void *cgroup_stats_map_lookup_elem(struct bpf_map *map, void *key)
 {
-	struct cgroup_stats_map *smap = to_smap(map);
-	struct cgroup_stats_entry *entry;
+	struct cgroup_stats_slot *slot;
+	void *totals;
 
 	preempt_disable_notrace();
-	entry = cgroup_stats_find(smap, cgroup_stats_by_id(*(u64 *)key));
+	slot = cgroup_stats_find(to_smap(map), cgroup_stats_by_id(*(u64 *)key));
+	totals = slot ? slot->entry->data : NULL;
 	preempt_enable_notrace();
-	return entry ? entry->data : NULL;
+	return totals;
 }
 
 BPF_CALL_2(bpf_cgroup_stats_lookup_flush, struct bpf_map *, map, void *, key)
@@ -979,27 +1106,19 @@ BPF_CALL_2(bpf_cgroup_stats_lookup_flush, struct bpf_map *, map, void *, key)
 	return (unsigned long)cgroup_stats_map_lookup_elem(map, key);
 }
 
-/*
- * Copy the totals of @n ids as of one instant, and drop ids that have gone.
- * Returns how many are left.
- */
-static u32 cgroup_stats_copy(struct cgroup_stats_map *smap, u64 *ids, void *values, u32 n)
+/* Copy the totals of one cgroup, if it has not gone. */
+static int cgroup_stats_copy(struct cgroup_stats_map *smap, u64 id, void *value)
 {
-	u32 i, left = 0, size = smap->map.value_size;
-	struct cgroup_stats_entry *entry;
+	struct cgroup_stats_slot *slot;
 
 	cgroup_stats_rstat_lock();
 	rcu_read_lock();
-	for (i = 0; i < n; i++) {
-		entry = cgroup_stats_find(smap, cgroup_stats_by_id(ids[i]));
-		if (!entry)
-			continue;
-		memcpy(values + left * size, entry->data, size);
-		ids[left++] = ids[i];
-	}
+	slot = cgroup_stats_find(smap, cgroup_stats_by_id(id));
+	if (slot)
+		memcpy(value, slot->entry->data, smap->map.value_size);
 	rcu_read_unlock();
 	cgroup_stats_rstat_unlock();
-	return left;
+	return slot ? 0 : -ENOENT;
 }
 
 /**
@@ -1020,7 +1139,7 @@ int bpf_cgroup_stats_copy(struct bpf_map *map, void *key, void *value)
 	/* 0, the current task's cgroup to helpers, is no key. */
 	if (!id || cgroup_stats_flush(smap, id))
 		return -ENOENT;
-	return cgroup_stats_copy(smap, &id, value, 1) ? 0 : -ENOENT;
+	return cgroup_stats_copy(smap, id, value);
 }
 
 static int cgroup_stats_map_get_next_key(struct bpf_map *map, void *key, void *next_key)
@@ -1076,7 +1195,8 @@ int cgroup_stats_set_ops(struct bpf_map *map, const struct bpf_cgroup_stats_ops 
 	cgroup_stats_flush_all(smap);
 	cgroup_stats_rstat_lock();
 	if ((smap->program ? smap->program->ops : NULL) == old) {
-		swap(smap->program, program);
+		/* ->map_mem_usage() looks without the lock. */
+		program = xchg(&smap->program, program);
 		err = 0;
 	}
 	cgroup_stats_rstat_unlock();
@@ -1084,23 +1204,58 @@ int cgroup_stats_set_ops(struct bpf_map *map, const struct bpf_cgroup_stats_ops 
 	return err;
 }
 
-/* Up to @n values after @id, in ascending order. Moves @id to the last one seen. */
+/*
+ * Up to @n totals of cgroups after @id, in ascending order, as of one instant. Interrupts
+ * are off: it looks at no more cgroups, its own and those of other maps, than a group
+ * has. Moves @id to the last one copied, or to the last one seen. Returns how many were
+ * copied, or -ENOENT if there are no more.
+ */
+static int cgroup_stats_copy_some(struct cgroup_stats_map *smap, u64 *id,
+				  u64 *ids, void *values, u32 n)
+{
+	u32 size = smap->map.value_size, seen = 0, copied = 0;
+	XA_STATE(xas, &cgroup_stats_ids, *id + 1);
+	struct cgroup_stats_slot *slot;
+	struct cgroup *cgrp;
+
+	if (*id == ULONG_MAX)
+		return -ENOENT;
+	cgroup_stats_rstat_lock();
+	rcu_read_lock();
+	xas_for_each_marked(&xas, cgrp, ULONG_MAX, CGROUP_STATS_MARK) {
+		if (xas_retry(&xas, cgrp))
+			continue;
+		slot = cgroup_stats_find(smap, cgroup_stats_adders(cgrp));
+		if (slot) {
+			ids[copied] = xas.xa_index;
+			memcpy(values + copied * size, slot->entry->data, size);
+			copied++;
+		}
+		if (copied == n || ++seen == CGROUP_STATS_GROUP)
+			break;
+	}
+	rcu_read_unlock();
+	cgroup_stats_rstat_unlock();
+	if (copied)
+		*id = ids[copied - 1];
+	else if (cgrp)
+		*id = xas.xa_index;
+	else
+		return -ENOENT;
+	return copied;
+}
+
+/* The same, but 0 only if there are no more. */
 static u32 cgroup_stats_copy_next(struct cgroup_stats_map *smap, u64 *id,
 				  u64 *ids, void *values, u32 n)
 {
-	u32 i, left;
+	int copied;
 
 	do {
 		cond_resched();
-		for (i = 0; i < n; i++) {
-			ids[i] = cgroup_stats_next_id(smap, *id);
-			if (!ids[i])
-				break;
-			*id = ids[i];
-		}
-		left = i ? cgroup_stats_copy(smap, ids, values, i) : 0;
-	} while (i && !left);
-	return left;
+		copied = cgroup_stats_copy_some(smap, id, ids, values, n);
+	} while (!copied);
+	return copied < 0 ? 0 : copied;
 }
 
 static int cgroup_stats_do_batch(struct cgroup_stats_map *smap,
@@ -1211,7 +1366,8 @@ static void *cgroup_stats_iter_find(struct cgroup_stats_iter *iter, u64 after)
 {
 	if (cgroup_stats_copy_next(iter->smap, &after, &iter->id, iter->value, 1))
 		return iter;
-	return NULL;	/* and iter->id is 0 */
+	iter->id = 0;
+	return NULL;
 }
 
 static void *cgroup_stats_seq_start(struct seq_file *seq, loff_t *pos)
@@ -1308,21 +1464,20 @@ static void cgroup_stats_init_elems(const struct cgroup_stats_map *smap, void *a
 		cgroup_stats_write(smap, array, i, cgroup_stats_identity(smap, i));
 }
 
-static void cgroup_stats_init_entry(struct cgroup_stats_entry *entry)
+static void cgroup_stats_init_entry(const struct cgroup_stats_map *smap,
+				    struct cgroup_stats_entry *entry)
 {
-	const struct cgroup_stats_map *smap = entry->smap;
-	u32 len = cgroup_stats_len(smap);
-	u64 *area;
+	u64 *running;
 	int cpu;
 
 	if (smap->zero)
 		return;
 	cgroup_stats_init_elems(smap, entry->data);
-	cgroup_stats_init_elems(smap, entry->data + len);
+	cgroup_stats_init_elems(smap, cgroup_stats_pending(smap, entry));
 	for_each_possible_cpu(cpu) {
-		area = cgroup_stats_area(entry, cpu);
-		cgroup_stats_init_elems(smap, area);
-		cgroup_stats_init_elems(smap, area + len + cgroup_stats_words(smap));
+		running = cgroup_stats_running(smap, entry, cpu);
+		cgroup_stats_init_elems(smap, running);
+		cgroup_stats_init_elems(smap, running + cgroup_stats_len(smap));
 		if (cgroup_stats_is_shared(smap))
 			break;
 		cond_resched();
@@ -1338,7 +1493,6 @@ static struct cgroup_stats_entry *__cgroup_stats_entry_alloc(struct cgroup_stats
 	entry = kvzalloc_node(cgroup_stats_entry_size(smap), gfp, smap->map.numa_node);
 	if (!entry)
 		return NULL;
-	entry->smap = smap;
 	if (percpu_size) {
 		entry->area = __alloc_percpu_gfp(percpu_size, sizeof(u64), gfp);
 		if (!entry->area) {
@@ -1346,7 +1500,7 @@ static struct cgroup_stats_entry *__cgroup_stats_entry_alloc(struct cgroup_stats
 			return NULL;
 		}
 	}
-	cgroup_stats_init_entry(entry);
+	cgroup_stats_init_entry(smap, entry);
 	return entry;
 }
 
@@ -1387,6 +1541,18 @@ static void cgroup_stats_entry_free_trace(struct rcu_head *rcu)
 static void cgroup_stats_entry_free(struct cgroup_stats_entry *entry)
 {
 	call_rcu_tasks_trace(&entry->rcu, cgroup_stats_entry_free_trace);
+}
+
+static int cgroup_stats_id_insert(struct cgroup *cgrp)
+{
+	int err;
+
+	xa_lock(&cgroup_stats_ids);
+	err = __xa_insert(&cgroup_stats_ids, cgroup_id(cgrp), cgrp, GFP_KERNEL);
+	if (!err)
+		__xa_set_mark(&cgroup_stats_ids, cgroup_id(cgrp), CGROUP_STATS_MARK);
+	xa_unlock(&cgroup_stats_ids);
+	return err;
 }
 
 static int cgroup_stats_number_get(struct cgroup_stats_array *array)
@@ -1433,7 +1599,7 @@ static struct cgroup_stats_array *cgroup_stats_array_alloc(struct cgroup *cgrp, 
 {
 	struct cgroup_stats_array *array;
 
-	array = kzalloc(struct_size(array, entry, nr), GFP_KERNEL);
+	array = kzalloc(struct_size(array, slot, nr), GFP_KERNEL);
 	if (array) {
 		array->cgrp = cgrp;
 		array->nr = nr;
@@ -1467,7 +1633,7 @@ static int cgroup_stats_publish(struct cgroup *cgrp, struct cgroup_stats_array *
 
 	rcu_assign_pointer(cgrp->bpf.stats_entries, array);
 	if (!old) {
-		err = xa_insert(&cgroup_stats_ids, cgroup_id(cgrp), cgrp, GFP_KERNEL);
+		err = cgroup_stats_id_insert(cgrp);
 		if (err) {
 			RCU_INIT_POINTER(cgrp->bpf.stats_entries, NULL);
 			cgroup_stats_number_put(array);
@@ -1480,55 +1646,18 @@ static int cgroup_stats_publish(struct cgroup *cgrp, struct cgroup_stats_array *
 	return 0;
 }
 
-/* Give @cgrp, which lacks one, @entry. On failure the entry is freed. */
-static int cgroup_stats_link(struct cgroup *cgrp, struct cgroup_stats_entry *entry)
+/* Every mark was taken. */
+static bool cgroup_stats_entry_clean(const struct cgroup_stats_map *smap,
+				     struct cgroup_stats_entry *entry)
 {
-	struct cgroup_stats_array *new, *array = cgroup_stats_locked(cgrp->bpf.stats_entries);
-	struct cgroup_stats_map *smap = entry->smap;
-	u32 i, slot = smap->slot;
-	int err = -ENOMEM;
-
-	if (array && slot < array->nr) {
-		/* One store: for the flusher and for adders. */
-		rcu_assign_pointer(array->entry[slot], entry);
-	} else {
-		/* Four at a time: arrays are replaced, not resized. */
-		new = cgroup_stats_array_alloc(cgrp, round_up(slot + 1, 4));
-		if (!new)
-			goto err_free;
-		for (i = 0; array && i < array->nr; i++)
-			RCU_INIT_POINTER(new->entry[i], cgroup_stats_locked(array->entry[i]));
-		RCU_INIT_POINTER(new->entry[slot], entry);
-		err = cgroup_stats_publish(cgrp, new);
-		if (err) {
-			kfree_rcu(new, rcu);
-			goto err_free;
-		}
-	}
-	WRITE_ONCE(smap->nr_entries, smap->nr_entries + 1);
-	return 0;
-
-err_free:
-	cgroup_stats_entry_free(entry);
-	return err;
-}
-
-/* --- cgroups come and go --- */
-
-/* Every mark was taken, and nothing waits to go up. */
-static bool cgroup_stats_entry_clean(struct cgroup_stats_entry *entry)
-{
-	u32 word, words = cgroup_stats_words(entry->smap);
-	u32 len = cgroup_stats_len(entry->smap);
+	u32 words = cgroup_stats_words(smap);
+	u64 *running;
 	int cpu;
 
-	for (word = 0; word < words; word++) {
-		if (READ_ONCE(entry->data[2 * len + word]))
+	for_each_possible_cpu(cpu) {
+		running = cgroup_stats_running(smap, entry, cpu);
+		if (memchr_inv(running - words, 0, words * sizeof(u64)))
 			return false;
-		for_each_possible_cpu(cpu) {
-			if (READ_ONCE(cgroup_stats_area(entry, cpu)[len + word]))
-				return false;
-		}
 	}
 	return true;
 }
@@ -1536,40 +1665,78 @@ static bool cgroup_stats_entry_clean(struct cgroup_stats_entry *entry)
 /* Free an array that nobody can find any more, and its entries, behind RCU readers. */
 static void cgroup_stats_array_drop(struct cgroup_stats_array *array)
 {
-	struct cgroup_stats_entry *entry;
+	struct cgroup_stats_slot *slot;
 	struct cgroup_stats_map *smap;
 	u32 i;
 
 	for (i = 0; i < array->nr; i++) {
-		entry = cgroup_stats_locked(array->entry[i]);
-		if (!entry)
+		slot = &array->slot[i];
+		smap = slot->smap;
+		if (!smap)
 			continue;
-		WARN_ON_ONCE(!cgroup_stats_entry_clean(entry));
-		smap = entry->smap;
+		WARN_ON_ONCE(!cgroup_stats_entry_clean(smap, slot->entry));
 		WRITE_ONCE(smap->nr_entries, smap->nr_entries - 1);
 		if (rcu_access_pointer(smap->root) == array->cgrp)
 			RCU_INIT_POINTER(smap->root, NULL);
-		cgroup_stats_entry_free(entry);
+		cgroup_stats_entry_free(slot->entry);
 	}
 	kfree_rcu(array, rcu);
 }
 
+static void cgroup_stats_slot_init(struct cgroup_stats_slot *slot,
+				   struct cgroup_stats_map *smap,
+				   struct cgroup_stats_entry *entry)
+{
+	u32 words = cgroup_stats_words(smap);
+
+	*slot = (struct cgroup_stats_slot) {
+		.smap		= smap,
+		.running	= entry->area + words,
+		.marks		= words == 1 ? entry->area : NULL,
+		.entry		= entry,
+	};
+	WRITE_ONCE(smap->nr_entries, smap->nr_entries + 1);
+}
+
+/* Give @cgrp, which lacks one, @entry of @smap. On failure the entry is freed. */
+static int cgroup_stats_link(struct cgroup *cgrp, struct cgroup_stats_map *smap,
+			     struct cgroup_stats_entry *entry)
+{
+	struct cgroup_stats_array *array, *old = cgroup_stats_locked(cgrp->bpf.stats_entries);
+	int err;
+
+	array = cgroup_stats_array_alloc(cgrp, max(smap->slot + 1, old ? old->nr : 0));
+	if (!array) {
+		cgroup_stats_entry_free_now(entry);
+		return -ENOMEM;
+	}
+	if (old)
+		memcpy(array->slot, old->slot, flex_array_size(old, slot, old->nr));
+	cgroup_stats_slot_init(&array->slot[smap->slot], smap, entry);
+	err = cgroup_stats_publish(cgrp, array);
+	if (err)	/* of an array that had no entry before */
+		cgroup_stats_array_drop(array);
+	return err;
+}
+
+/* --- cgroups come and go --- */
+
 static int cgroup_stats_inherit_entries(struct cgroup_stats_array *array,
 					struct cgroup_stats_array *up)
 {
-	struct cgroup_stats_entry *parent, *entry;
+	struct cgroup_stats_entry *entry;
+	struct cgroup_stats_map *smap;
 	int n = 0;
 	u32 i;
 
 	for (i = 0; i < up->nr; i++) {
-		parent = cgroup_stats_locked(up->entry[i]);
-		if (!parent)
+		smap = up->slot[i].smap;
+		if (!smap)
 			continue;
-		entry = cgroup_stats_entry_alloc(parent->smap);
+		entry = cgroup_stats_entry_alloc(smap);
 		if (!entry)
 			return -ENOMEM;
-		RCU_INIT_POINTER(array->entry[i], entry);
-		WRITE_ONCE(parent->smap->nr_entries, parent->smap->nr_entries + 1);
+		cgroup_stats_slot_init(&array->slot[i], smap, entry);
 		n++;
 	}
 	return n;
@@ -1650,7 +1817,7 @@ static u32 cgroup_stats_used_slots(struct cgroup *cgrp, unsigned long *used)
 	u32 i;
 
 	for (i = 0; used && array && i < array->nr; i++) {
-		if (rcu_access_pointer(array->entry[i]))
+		if (array->slot[i].smap)
 			__set_bit(i, used);
 	}
 	return array ? array->nr : 0;
@@ -1721,8 +1888,8 @@ static int cgroup_stats_populate(struct cgroup_stats_map *smap, struct cgroup *r
 			missing++;
 			continue;
 		}
-		err = cgroup_stats_link(cgrp, llist_entry(node, struct cgroup_stats_entry,
-							  spare));
+		err = cgroup_stats_link(cgrp, smap,
+					llist_entry(node, struct cgroup_stats_entry, spare));
 		if (err)
 			return err;
 		if (cgrp == root)
@@ -1811,9 +1978,9 @@ static void cgroup_stats_map_free_work(struct work_struct *work)
 {
 	struct cgroup_stats_map *smap = container_of(to_rcu_work(work),
 						     struct cgroup_stats_map, free_work);
-	struct cgroup_stats_entry *entry;
 	struct cgroup_stats_array *array;
 	struct cgroup_subsys_state *css;
+	struct cgroup_stats_slot *slot;
 	struct cgroup *root;
 
 	cgroup_lock();
@@ -1823,17 +1990,18 @@ static void cgroup_stats_map_free_work(struct work_struct *work)
 		css_for_each_descendant_post(css, &root->self) {
 			cond_resched();
 			array = cgroup_stats_locked(css->cgroup->bpf.stats_entries);
-			entry = cgroup_stats_find(smap, array);
-			if (!entry)
+			slot = cgroup_stats_find(smap, array);
+			if (!slot)
 				continue;
-			RCU_INIT_POINTER(array->entry[smap->slot], NULL);
-			cgroup_stats_entry_free(entry);
+			WRITE_ONCE(slot->smap, NULL);
+			WRITE_ONCE(slot->marks, NULL);
+			cgroup_stats_entry_free(slot->entry);
 		}
 	}
 	cgroup_unlock();
 
 	obj_cgroup_put(smap->objcg);
-	/* A flusher may still look at it through an entry. */
+	/* A flusher may still have it from a slot. */
 	kvfree_rcu(smap, free_work.rcu);
 }
 
@@ -1848,8 +2016,8 @@ static void cgroup_stats_map_free_trace(struct rcu_head *rcu)
 
 /*
  * A program may still have an inner map: a bpf_wq callback holds no more than trace
- * RCU, and may sleep in our flush. Flushers and mkdir() know the map by its entries.
- * To take those away needs cgroup_mutex, for which this context must not wait.
+ * RCU, and may sleep in our flush. Flushers and mkdir() know the map by its slots.
+ * To clear those needs cgroup_mutex, for which this context must not wait.
  */
 static void cgroup_stats_map_free(struct bpf_map *map)
 {

@@ -12,32 +12,13 @@
  */
 #define _GNU_SOURCE
 #include <limits.h>
-#include <sched.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
-#include <linux/filter.h>
-#include <test_progs.h>
-#include <bpf/btf.h>
-#include "cgroup_helpers.h"
+#include "cgroup_stats_helpers.h"
 #include "../progs/cgroup_stats_fold.h"
 #include "cgroup_stats_fold.skel.h"
 
 #define MAX_ELEMS	512
 /* More than any of these calls allocates. */
 #define MANY		100000
-
-static int workdir = -1;
-
-#define wait_until(cond) ({						\
-	__u64 __deadline = get_time_ns() + 60000000000ULL;		\
-	bool __ok;							\
-	while (!(__ok = (cond)) && get_time_ns() < __deadline)		\
-		sched_yield();						\
-	__ok;								\
-})
 
 /* --- failures --- */
 
@@ -69,11 +50,7 @@ static struct setting {
 
 static bool setting_write(const char *path, const char *value)
 {
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	bool ok = write(fd, value, strlen(value)) == strlen(value);
-
-	close(fd);
-	return ok;
+	return !write_file(AT_FDCWD, path, value);
 }
 
 static bool setting_change(struct setting *s)
@@ -185,28 +162,7 @@ static __u64 ids[NR_ALL];
 
 static int cg_mkdir(void *path)
 {
-	return mkdirat(workdir, path, 0755) ? -errno : 0;
-}
-
-static __u64 cg_id(const char *path)
-{
-	char relative[64];
-
-	snprintf(relative, sizeof(relative), "/%s", path);
-	return get_cgroup_id(relative);
-}
-
-static bool cg_make(int i)
-{
-	int err = cg_mkdir((void *)paths[i]);
-
-	ids[i] = err ? 0 : cg_id(paths[i]);
-	return ASSERT_OK(err, paths[i]);
-}
-
-static void cg_remove(const char *path)
-{
-	ASSERT_OK(unlinkat(workdir, path, AT_REMOVEDIR), path);
+	return cg_try_make(path);
 }
 
 static bool cg_exists(const char *path)
@@ -222,7 +178,8 @@ static bool tree_make(void)
 	if (!ASSERT_OK(cg_mkdir("t"), "t"))
 		return false;
 	for (i = 0; i < NR_TREE; i++) {
-		if (!cg_make(i))
+		ids[i] = cg_make(paths[i]);
+		if (!ids[i])
 			return false;
 	}
 	return true;
@@ -265,39 +222,28 @@ struct stats {
 
 static union bpf_attr create_attr;
 
-/* Fills in create_attr; the caller frees the BTF. */
-static struct btf *create_prepare(const struct kind *kind)
+/* Fills in create_attr; the caller closes its .btf_fd. */
+static bool create_prepare(const struct kind *kind)
 {
-	struct btf *btf = btf__new_empty();
-	int u64_id, s64_id, id;
+	const struct array sums = { { 8, false, OP_SUM }, kind->nr };
+	const struct array tagged[] = {
+		{ { 8, false, OP_MAX }, kind->nr / 2 },
+		{ { 8, true, OP_MIN }, kind->nr / 2 },
+	};
+	struct map_type type;
 
-	if (!ASSERT_OK_PTR(btf, "btf__new_empty"))
-		return NULL;
-	u64_id = btf__add_int(btf, "u64", 8, 0);
-	s64_id = btf__add_int(btf, "s64", 8, BTF_INT_SIGNED);
-	if (kind->tagged) {
-		u64_id = btf__add_array(btf, u64_id, u64_id, kind->nr / 2);
-		s64_id = btf__add_array(btf, 1, s64_id, kind->nr / 2);
-		id = btf__add_struct(btf, "value", kind->nr * 8);
-		btf__add_field(btf, "max", u64_id, 0, 0);
-		btf__add_field(btf, "min", s64_id, kind->nr / 2 * 64, 0);
-		btf__add_decl_tag(btf, "cgroup_stats:max", id, 0);
-		btf__add_decl_tag(btf, "cgroup_stats:min", id, 1);
-	} else {
-		id = btf__add_array(btf, u64_id, u64_id, kind->nr);
-	}
-	ASSERT_OK(btf__load_into_kernel(btf), "btf__load_into_kernel");
-
+	if (!map_type_init(&type, kind->tagged ? tagged : &sums, kind->tagged ? 2 : 1))
+		return false;
 	memset(&create_attr, 0, sizeof(create_attr));
 	create_attr.map_type = BPF_MAP_TYPE_CGROUP_STATS;
 	create_attr.key_size = 8;
-	create_attr.value_size = kind->nr * 8;
+	create_attr.value_size = type.size;
 	create_attr.map_flags = kind->flags;
 	create_attr.map_extra = ids[0];
-	create_attr.btf_fd = btf__fd(btf);
-	create_attr.btf_key_type_id = 1;
-	create_attr.btf_value_type_id = id;
-	return btf;
+	create_attr.btf_fd = type.btf_fd;
+	create_attr.btf_key_type_id = type.key_id;
+	create_attr.btf_value_type_id = type.value_id;
+	return true;
 }
 
 static int create(void *unused)
@@ -307,31 +253,11 @@ static int create(void *unused)
 	return fd < 0 ? -errno : fd;
 }
 
-/* A program that adds to the map what it gets: id, index and value. */
-static int load_add(int map_fd)
+static int add(int prog_fd, __u64 id, __u64 index, __u64 value)
 {
-	const struct bpf_insn insns[] = {
-		BPF_LDX_MEM(BPF_DW, BPF_REG_2, BPF_REG_1, 0),
-		BPF_LDX_MEM(BPF_DW, BPF_REG_3, BPF_REG_1, 8),
-		BPF_LDX_MEM(BPF_DW, BPF_REG_4, BPF_REG_1, 16),
-		BPF_MOV64_IMM(BPF_REG_5, 0),
-		BPF_LD_MAP_FD(BPF_REG_1, map_fd),
-		BPF_EMIT_CALL(BPF_FUNC_cgroup_stats_add),
-		BPF_EXIT_INSN(),
-	};
+	__u64 args[] = { id, index, value, 0 };
 
-	return bpf_prog_load(BPF_PROG_TYPE_RAW_TRACEPOINT, "add", "GPL", insns, ARRAY_SIZE(insns),
-			     NULL);
-}
-
-static int add(int prog, __u64 id, __u64 index, __u64 value)
-{
-	__u64 args[] = { id, index, value };
-	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts);
-
-	opts.ctx_in = args;
-	opts.ctx_size_in = sizeof(args);
-	return bpf_prog_test_run_opts(prog, &opts) ?: (int)opts.retval;
+	return run_args(THIS_CPU, prog_fd, args, ARRAY_SIZE(args));
 }
 
 static bool stats_init(struct stats *s, const struct kind *kind, int fd)
@@ -352,13 +278,12 @@ static void stats_close(struct stats *s)
 /* A map of @kind, with nothing failing. */
 static bool stats_make(struct stats *s, const struct kind *kind)
 {
-	struct btf *btf = create_prepare(kind);
 	int fd;
 
-	if (!btf)
+	if (!create_prepare(kind))
 		return false;
 	fd = create(NULL);
-	btf__free(btf);
+	close(create_attr.btf_fd);
 	return ASSERT_OK_FD(fd, "create") && stats_init(s, kind, fd);
 }
 
@@ -391,9 +316,7 @@ static bool stats_exact(const struct stats *s)
 		    !ASSERT_EQ(value[s->kind->nr - 1], last, "last element"))
 			return false;
 	}
-	for (i = 0, last = 0; !bpf_map_get_next_key(s->fd, &last, &last); i++)
-		;
-	return ASSERT_EQ(i, left, "entries");
+	return ASSERT_EQ(count_keys(s->fd), left, "entries");
 }
 
 /* The sample is larger than those before. */
@@ -406,22 +329,6 @@ static bool stats_work(struct stats *s, __u64 sample)
 			stats_add(s, i, sample + i);
 	}
 	return stats_exact(s);
-}
-
-static long long map_memory(int map_fd)
-{
-	char path[64], line[256];
-	long long value = -1;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", map_fd);
-	f = fopen(path, "r");
-	if (!f)
-		return -1;
-	while (fgets(line, sizeof(line), f))
-		sscanf(line, "memlock: %lld", &value);
-	fclose(f);
-	return value;
 }
 
 /* The youngest map of all. */
@@ -471,7 +378,6 @@ static bool creation_check_new(struct creation *c, int fd, __u64 sample)
 /* On a new tree each time: what went before must not make less to allocate. */
 static bool creation_round(struct creation *c, int n, struct tally *tally)
 {
-	struct btf *btf = NULL;
 	bool more = false;
 	int made, fd;
 	__u32 last;
@@ -483,7 +389,8 @@ static bool creation_round(struct creation *c, int n, struct tally *tally)
 			goto out;
 		c->memlock[made] = map_memory(c->before[made].fd);
 	}
-	btf = create_prepare(c->kind);
+	if (!create_prepare(c->kind))
+		goto out;
 	last = last_map();
 	more = call_failing(n, create, NULL, &fd, tally, c->kind->name);
 	if (fd < 0) {
@@ -494,8 +401,8 @@ static bool creation_round(struct creation *c, int n, struct tally *tally)
 	}
 	if (fd >= 0)
 		more &= creation_check_new(c, fd, 100);
+	close(create_attr.btf_fd);
 out:
-	btf__free(btf);
 	while (made)
 		stats_close(&c->before[--made]);
 	tree_remove();
@@ -687,7 +594,7 @@ static void test_chunk(void)
 	printf("the chunk was that of cgroup %d, usually %d\n", i, usual);
 	if (ret < 0) {
 		/* The next one has it. */
-		ASSERT_TRUE(cg_make(NEW), "mkdir again");
+		ids[NEW] = cg_make(paths[NEW]);
 		ASSERT_OK(add(s.prog, ids[NEW], 0, 5), "add");
 		ASSERT_OK(add(s.prog, ids[NEW], 7, 5), "add");
 		for (ret = NEW; ret >= 0; ret = parents[ret])
@@ -719,12 +626,13 @@ static void nodes_fail(bool fail)
 
 static bool index_round(void)
 {
-	struct btf *btf = create_prepare(&kinds[0]);
 	__u32 last = last_map();
 	struct stats s;
 	int fd, again;
 	bool failed;
 
+	if (!create_prepare(&kinds[0]))
+		return false;
 	nodes_fail(true);
 	fd = create(NULL);
 	nodes_fail(false);
@@ -736,7 +644,7 @@ static bool index_round(void)
 		close(fd);
 	}
 	again = create(NULL);
-	btf__free(btf);
+	close(create_attr.btf_fd);
 	if (ASSERT_OK_FD(again, "create again") && stats_init(&s, &kinds[0], again)) {
 		stats_work(&s, 1);
 		stats_close(&s);
@@ -902,31 +810,12 @@ out:
 #define PAGES_OF_LARGE	4	/* that an entry has without what is per CPU, at most */
 #define NR_MORE		32
 
-static long long m_read(const char *path)
-{
-	char buf[64] = "";
-	int fd = openat(workdir, path, O_RDONLY | O_CLOEXEC);
-	ssize_t len = read(fd, buf, sizeof(buf) - 1);
-
-	close(fd);
-	return len > 0 ? atoll(buf) : -1;
-}
-
-static bool m_write(const char *path, const char *text)
-{
-	int fd = openat(workdir, path, O_WRONLY | O_CLOEXEC);
-	bool ok = write(fd, text, strlen(text)) == strlen(text);
-
-	close(fd);
-	return ok;
-}
-
 static bool m_limit(long long bytes)
 {
 	char text[32];
 
 	sprintf(text, "%lld", bytes);
-	return ASSERT_TRUE(m_write("m/memory.max", text), "memory.max");
+	return ASSERT_OK(cg_write("m", "memory.max", text), "memory.max");
 }
 
 /* Cgroups until one fails, with as much memory as there is. Its number. */
@@ -967,7 +856,7 @@ static int mkdir_page_by_page(struct stats *s, int i, long long *limit)
 /* A map that m pays for, while nobody is in it. */
 static bool make_charged(struct stats *s)
 {
-	bool ok = ASSERT_TRUE(m_write("m/cgroup.procs", "0"), "join m") &&
+	bool ok = ASSERT_OK(cg_join("m"), "join m") &&
 		  stats_make(s, &kinds[3]);
 
 	return ASSERT_OK(join_root_cgroup(), "join the root") && ok;
@@ -976,7 +865,7 @@ static bool make_charged(struct stats *s)
 /* @s: a map that somebody else pays for, and the one that m does. */
 static void charged_mkdir(struct stats *s)
 {
-	long long limit = m_read("m/memory.current");
+	long long limit = cg_read("m", "memory.current");
 	int i, j, failures, most = 0;
 
 	limit -= limit % getpagesize();
@@ -1008,7 +897,7 @@ static void test_charged_mkdir(void)
 
 	if (!ASSERT_OK(cg_mkdir("m"), "m"))
 		return;
-	if (m_read("m/memory.current") < 0) {
+	if (cg_read("m", "memory.current") < 0) {
 		test__skip();
 	} else if (tree_make()) {
 		if (stats_make(&s[0], &kinds[0])) {
@@ -1032,7 +921,7 @@ struct creator {
 static void creator(struct creator *c)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	c->ret = m_write("m/cgroup.procs", "0") ? 0 : -errno;
+	c->ret = cg_join("m");
 	WRITE_ONCE(c->step, 1);
 	while (READ_ONCE(c->step) != 2)
 		sched_yield();
@@ -1057,12 +946,12 @@ static void charged_creation(struct creator *c)
 		return;
 	ASSERT_TRUE(wait_until(READ_ONCE(c->step) == 1), "creator");
 	/* What CPUs hold ready for m comes on top of it: 64 pages. */
-	m_limit(m_read("m/memory.current") + 64 * getpagesize());
+	m_limit(cg_read("m", "memory.current") + 64 * getpagesize());
 	WRITE_ONCE(c->step, 2);
 	ASSERT_TRUE(wait_until(READ_ONCE(c->step) == 3), "creation");
 	ASSERT_EQ(c->ret, -ENOMEM, "create without memory");
 	ASSERT_LE(last_map(), last, "no map is left");
-	ASSERT_TRUE(m_write("m/memory.max", "max"), "memory.max");
+	ASSERT_OK(cg_write("m", "memory.max", "max"), "memory.max");
 	WRITE_ONCE(c->step, 4);
 	ASSERT_EQ(waitpid(pid, &status, 0), pid, "waitpid");
 	ASSERT_OK(status, "status of the creator");
@@ -1072,20 +961,20 @@ static void charged_creation(struct creator *c)
 static void test_charged_creation(void)
 {
 	struct creator *c;
-	struct btf *btf;
 	int i;
 
-	c = mmap(NULL, sizeof(*c), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (!ASSERT_NEQ(c, MAP_FAILED, "mmap") || !ASSERT_OK(cg_mkdir("m"), "m"))
+	c = shared_alloc(sizeof(*c));
+	if (!c || !ASSERT_OK(cg_mkdir("m"), "m"))
 		return;
-	if (m_read("m/memory.current") < 0) {
+	if (cg_read("m", "memory.current") < 0) {
 		test__skip();
 	} else if (tree_make()) {
 		for (i = 0; i < NR_MORE; i++)
 			ASSERT_OK(mkdir_nth(i), "mkdir");
-		btf = create_prepare(&kinds[3]);
-		charged_creation(c);
-		btf__free(btf);
+		if (create_prepare(&kinds[3])) {
+			charged_creation(c);
+			close(create_attr.btf_fd);
+		}
 		while (i)
 			rmdir_nth(--i);
 		tree_remove();
@@ -1159,14 +1048,9 @@ void serial_test_cgroup_stats_faults(void)
 {
 	int i;
 
-	if (!ASSERT_OK(setup_cgroup_environment(), "setup_cgroup_environment"))
-		return;
-	workdir = create_and_get_cgroup("");
-	if (!ASSERT_OK_FD(workdir, "workdir"))
-		goto out;
-	for (i = 0; i < ARRAY_SIZE(tests); i++)
-		run_test(i);
-	close(workdir);
-out:
-	cleanup_cgroup_environment();
+	if (tests_begin()) {
+		for (i = 0; i < ARRAY_SIZE(tests); i++)
+			run_test(i);
+	}
+	tests_end();
 }

@@ -1,42 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Aggregators of BPF_MAP_TYPE_CGROUP_STATS, written in BPF */
 #define _GNU_SOURCE
-#include <pthread.h>
-#include <sched.h>
-#include <sys/stat.h>
-#include <test_progs.h>
-#include <bpf/btf.h>
-#include "cgroup_helpers.h"
+#include "cgroup_stats_helpers.h"
 #include "../progs/cgroup_stats_fold.h"
 #include "cgroup_stats_fold.skel.h"
 #include "cgroup_stats_fold_fail.skel.h"
 
 #define NO_CAP		(~0ULL)
-#define MAX_CPUS	64
-
-static int cpus[MAX_CPUS], nr_cpus;
-
-static void find_cpus(void)
-{
-	cpu_set_t set;
-	int cpu;
-
-	nr_cpus = 0;
-	if (!ASSERT_OK(sched_getaffinity(0, sizeof(set), &set), "sched_getaffinity"))
-		return;
-	for (cpu = 0; cpu < MAX_CPUS; cpu++) {
-		if (CPU_ISSET(cpu, &set))
-			cpus[nr_cpus++] = cpu;
-	}
-}
-
-static unsigned int xrand(unsigned int *seed)
-{
-	*seed ^= *seed << 13;
-	*seed ^= *seed >> 17;
-	*seed ^= *seed << 5;
-	return *seed;
-}
+#define MAX_CPUS	CPU_SETSIZE
 
 /* --- cgroups: those that are and those that were, parents first --- */
 
@@ -51,22 +22,21 @@ struct node {
 
 static struct node nodes[FOLD_IDS];
 static int nr_nodes;
-static int workdir = -1;
 
 /* Without assertions, for threads. Its index; negative: an error. */
 static int node_try_make(const char *path, int parent)
 {
 	struct node *node = &nodes[nr_nodes];
-	char relative[40];
+	int err;
 
 	if (nr_nodes == FOLD_IDS)
 		return -ENOSPC;
-	if (mkdirat(workdir, path, 0755))
-		return -errno;
+	err = cg_try_make(path);
+	if (err)
+		return err;
 	memset(node, 0, sizeof(*node));
 	snprintf(node->path, sizeof(node->path), "%s", path);
-	snprintf(relative, sizeof(relative), "/%s", path);
-	node->id = get_cgroup_id(relative);
+	node->id = cg_id(path);
 	node->parent = parent;
 	node->alive = true;
 	return node->id ? nr_nodes++ : -ENOENT;
@@ -74,10 +44,11 @@ static int node_try_make(const char *path, int parent)
 
 static int node_try_remove(int i)
 {
-	if (unlinkat(workdir, nodes[i].path, AT_REMOVEDIR))
-		return -errno;
-	nodes[i].alive = false;
-	return 0;
+	int err = cg_try_remove(nodes[i].path);
+
+	if (!err)
+		nodes[i].alive = false;
+	return err;
 }
 
 static void node_make(const char *path, int parent)
@@ -171,20 +142,6 @@ static int try_attach(const struct bpf_map *ops)
 		return -errno;
 	bpf_link__destroy(link);
 	return 0;
-}
-
-static int add_on(int cpu, const struct bpf_program *prog, __u64 id, __u64 index, __u64 value)
-{
-	__u64 args[] = { id, index, value };
-	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts);
-	int err;
-
-	opts.ctx_in = args;
-	opts.ctx_size_in = sizeof(args);
-	opts.flags = BPF_F_TEST_RUN_ON_CPU;
-	opts.cpu = cpu;
-	err = bpf_prog_test_run_opts(bpf_program__fd(prog), &opts);
-	return err ?: (int)opts.retval;
 }
 
 /* Adds to a node, on some CPU, and remembers it. */
@@ -864,34 +821,6 @@ out:
 
 /* --- nothing holds itself --- */
 
-static __u32 map_id(int fd)
-{
-	struct bpf_map_info info = {};
-	__u32 len = sizeof(info);
-
-	ASSERT_OK(bpf_map_get_info_by_fd(fd, &info, &len), "map info");
-	return info.id;
-}
-
-static bool map_is_there(__u32 id)
-{
-	int fd = bpf_map_get_fd_by_id(id);
-
-	if (fd >= 0)
-		close(fd);
-	return fd >= 0;
-}
-
-/* Programs, which hold maps, are freed a while after they were closed. */
-static bool map_goes(__u32 id)
-{
-	__u64 deadline = get_time_ns() + 20000000000ULL;
-
-	while (map_is_there(id) && get_time_ns() < deadline)
-		usleep(1000);
-	return !map_is_there(id);
-}
-
 static void test_close(void)
 {
 	struct cgroup_stats_fold *skel;
@@ -926,8 +855,8 @@ static void test_close(void)
 		close(fd);
 	}
 	bpf_link__destroy(link);
-	ASSERT_TRUE(map_goes(ops_id), "struct_ops map");
-	ASSERT_TRUE(map_goes(stats_id), "stats map");
+	ASSERT_TRUE(wait_until(map_is_gone(ops_id)), "struct_ops map");
+	ASSERT_TRUE(wait_until(map_is_gone(stats_id)), "stats map");
 out:
 	cgroup_stats_fold__destroy(skel);
 	nodes_remove();
@@ -1085,244 +1014,11 @@ static void test_refused(void)
 	nodes_remove();
 }
 
-/* --- stress --- */
-
-#define NR_BURSTS 2000
-
-struct stress {
-	struct cgroup_stats_fold *skel;
-	int map_fd;
-	bool stop;
-	__u64 reads, switches, removed;
-	__u64 errors, late, backwards;
-};
-
-static void count(__u64 *n)
-{
-	__sync_fetch_and_add(n, 1);
-}
-
-static void *stress_add(void *arg)
-{
-	struct stress *s = arg;
-	__u64 args[] = { 50 };
-	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts);
-	int i, fd = bpf_program__fd(s->skel->progs.burst);
-
-	opts.ctx_in = args;
-	opts.ctx_size_in = sizeof(args);
-	for (i = 0; i < NR_BURSTS; i++) {
-		if (bpf_prog_test_run_opts(fd, &opts))
-			count(&s->errors);
-	}
-	return NULL;
-}
-
-/* What was added before a lookup began is in it, whoever folds. */
-static void *stress_read(void *arg)
-{
-	__u64 id, out, before, last = 0, keys[8];
-	struct fold_sums sums, values[8];
-	struct stress *s = arg;
-	unsigned int seed = 77;
-	__u32 nr;
-	int err;
-
-	while (!READ_ONCE(s->stop)) {
-		id = READ_ONCE(s->skel->bss->ids[xrand(&seed) % FOLD_SLOTS]);
-		err = bpf_map_lookup_elem(s->map_fd, &id, &sums);
-		if (err && err != -ENOENT)
-			count(&s->errors);
-		nr = ARRAY_SIZE(keys);
-		err = bpf_map_lookup_batch(s->map_fd, NULL, &out, keys, values, &nr, NULL);
-		if (err && err != -ENOENT)
-			count(&s->errors);
-
-		before = READ_ONCE(s->skel->bss->added);
-		if (bpf_map_lookup_elem(s->map_fd, &nodes[0].id, &sums))
-			count(&s->errors);
-		if (sums.n[0] < before)
-			count(&s->late);
-		if (sums.n[0] < last)
-			count(&s->backwards);
-		last = sums.n[0];
-		count(&s->reads);
-	}
-	return NULL;
-}
-
-static void *stress_switch(void *arg)
-{
-	struct stress *s = arg;
-	struct bpf_map *ops[] = {
-		s->skel->maps.first, s->skel->maps.second, s->skel->maps.third,
-	};
-	struct bpf_link *link = NULL;
-	unsigned int seed = 4711;
-
-	while (!READ_ONCE(s->stop)) {
-		struct bpf_map *map = ops[xrand(&seed) % ARRAY_SIZE(ops)];
-
-		if (!link) {
-			link = bpf_map__attach_struct_ops(map);
-			if (!link)
-				count(&s->errors);
-		} else if (xrand(&seed) % 3) {
-			if (bpf_link__update_map(link, map))
-				count(&s->errors);
-		} else {
-			bpf_link__destroy(link);
-			link = NULL;
-		}
-		count(&s->switches);
-	}
-	bpf_link__destroy(link);
-	return NULL;
-}
-
-/* Makes a cgroup known to the programs, before it can have anything. */
-static int stress_know(struct stress *s, int node)
-{
-	struct fold_sums *zero = calloc(libbpf_num_possible_cpus(), sizeof(*zero));
-	int err;
-
-	err = bpf_map_update_elem(bpf_map__fd(s->skel->maps.own), &nodes[node].id, zero,
-				  BPF_NOEXIST);
-	free(zero);
-	return err;
-}
-
-/* A leaf goes, and another comes in its place. The new one; negative: an error. */
-static int stress_replace(struct stress *s, int old)
-{
-	int new, err = node_try_remove(old);
-
-	if (err)
-		return err;
-	new = node_try_make(nodes[old].path, nodes[old].parent);
-	if (new < 0)
-		return new;
-	return stress_know(s, new) ?: new;
-}
-
-static void *stress_churn(void *arg)
-{
-	int leaves[NR_LEAVES], leaf, new;
-	struct stress *s = arg;
-	unsigned int seed = 31337;
-
-	for (leaf = 0; leaf < NR_LEAVES; leaf++)
-		leaves[leaf] = 3 + leaf;
-	while (!READ_ONCE(s->stop) && nr_nodes < FOLD_IDS) {
-		leaf = xrand(&seed) % NR_LEAVES;
-		new = stress_replace(s, leaves[leaf]);
-		if (new < 0) {
-			count(&s->errors);
-			break;
-		}
-		leaves[leaf] = new;
-		WRITE_ONCE(s->skel->bss->ids[3 + leaf], nodes[new].id);
-		count(&s->removed);
-		/* Let the others have cgroup_mutex too. */
-		usleep(200);
-	}
-	return NULL;
-}
-
-static void stress_run(struct stress *s)
-{
-	void *(*fns[])(void *) = { stress_read, stress_read, stress_switch, stress_churn };
-	pthread_t adders[MAX_CPUS], others[ARRAY_SIZE(fns)];
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(others); i++)
-		ASSERT_OK(pthread_create(&others[i], NULL, fns[i], s), "thread");
-	for (i = 0; i < nr_cpus; i++)
-		ASSERT_OK(pthread_create(&adders[i], NULL, stress_add, s), "thread");
-	for (i = 0; i < nr_cpus; i++)
-		pthread_join(adders[i], NULL);
-	WRITE_ONCE(s->stop, true);
-	for (i = 0; i < ARRAY_SIZE(others); i++)
-		pthread_join(others[i], NULL);
-}
-
-/* What adders were told, by cgroup. */
-static void stress_collect(struct stress *s)
-{
-	int i, j, cpu, nr = libbpf_num_possible_cpus();
-	struct fold_sums *percpu = calloc(nr, sizeof(*percpu));
-
-	for (i = 0; i < nr_nodes; i++) {
-		if (!ASSERT_OK(bpf_map_lookup_elem(bpf_map__fd(s->skel->maps.own), &nodes[i].id,
-						   percpu), "own"))
-			break;
-		for (cpu = 0; cpu < nr; cpu++) {
-			for (j = 0; j < FOLD_ELEMS; j++)
-				nodes[i].own.n[j] += percpu[cpu].n[j];
-		}
-	}
-	free(percpu);
-}
-
-static void stress_check(struct stress *s)
-{
-	struct cgroup_stats_fold__bss *bss = s->skel->bss;
-
-	stress_collect(s);
-	ASSERT_EQ(wrong_totals(s->map_fd, NO_CAP, true), 0, "totals");
-	ASSERT_EQ(model(0).n[0], bss->added, "all adds");
-	ASSERT_EQ(s->errors, 0, "errors");
-	ASSERT_EQ(s->late, 0, "reads that missed an add");
-	ASSERT_EQ(s->backwards, 0, "totals that went down");
-	ASSERT_EQ(bss->add_errors, 0, "adds that failed");
-	ASSERT_EQ(bss->failed, 0, "folds that failed");
-	ASSERT_EQ(model(0).n[FOLD_IN_FOLD], bss->folds[FOLD_SUM_AND_ADD], "adds in folds");
-	/* All has happened. */
-	ASSERT_GT(bss->added, 1000, "adds");
-	ASSERT_GT(bss->folds[FOLD_SUM], 0, "folds of the first");
-	ASSERT_GT(bss->folds[FOLD_SUM_AGAIN], 0, "folds of the second");
-	ASSERT_GT(bss->folds[FOLD_SUM_AND_ADD], 0, "folds that add");
-	ASSERT_GT(s->removed, 0, "rmdir");
-	printf("%llu adds, %llu in folds, %llu reads, %llu switches, %llu removed\n", bss->added,
-	       bss->folds[FOLD_SUM_AND_ADD], s->reads, s->switches, s->removed);
-}
-
-static void test_stress(void)
-{
-	struct cgroup_stats_fold *skel;
-	struct stress s = {};
-	int i;
-
-	nodes_make();
-	skel = open_skel(nodes[0].id);
-	if (!skel)
-		goto out;
-	skel->struct_ops.first->fold = skel->progs.sum;
-	skel->struct_ops.second->fold = skel->progs.sum_again;
-	skel->struct_ops.third->fold = skel->progs.sum_and_add;
-	if (!load(skel))
-		goto out;
-	s.skel = skel;
-	s.map_fd = bpf_map__fd(skel->maps.stats);
-	for (i = 0; i < nr_nodes; i++)
-		ASSERT_OK(stress_know(&s, i), "own");
-	for (i = 0; i < FOLD_SLOTS; i++)
-		skel->bss->ids[i] = nodes[i < nr_nodes ? i : 0].id;
-	stress_run(&s);
-	stress_check(&s);
-out:
-	cgroup_stats_fold__destroy(skel);
-	nodes_remove();
-}
-
 /* --- the tests --- */
 
 void serial_test_cgroup_stats_fold(void)
 {
-	static const struct {
-		const char *name;
-		void (*fn)(void);
-	} tests[] = {
+	static const struct subtest tests[] = {
 		{ "saturate", test_saturate },
 		{ "large", test_large },
 		{ "top", test_top },
@@ -1337,23 +1033,9 @@ void serial_test_cgroup_stats_fold(void)
 		{ "no_root", test_no_root },
 		{ "ignore", test_ignore },
 		{ "refused", test_refused },
-		{ "stress", test_stress },
 	};
-	int i;
 
-	find_cpus();
-	if (!ASSERT_OK(setup_cgroup_environment(), "setup_cgroup_environment"))
-		return;
-	workdir = create_and_get_cgroup("");
-	if (!ASSERT_OK_FD(workdir, "workdir"))
-		goto out;
-	for (i = 0; i < ARRAY_SIZE(tests); i++) {
-		if (test__start_subtest(tests[i].name))
-			tests[i].fn();
-	}
-	close(workdir);
-out:
-	cleanup_cgroup_environment();
+	run_subtests(tests, ARRAY_SIZE(tests));
 }
 
 #define MSG_TAG "comment:test_expect_msg="

@@ -14,15 +14,9 @@
 #include <ctype.h>
 #include <limits.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <linux/filter.h>
-#include <test_progs.h>
-#include <bpf/btf.h>
-#include "cgroup_helpers.h"
+#include "cgroup_stats_helpers.h"
 #include "cgroup_stats_fuzz.skel.h"
 
-#define NOT_SUPPORTED	524	/* the kernel's ENOTSUPP */
 #define MAX_SIZE	4096
 #define MAX_ELEMS	(MAX_SIZE / 4)
 #define MAX_DEPTH	8
@@ -48,10 +42,7 @@ static struct fuzz {
 
 static __u64 random64(void)
 {
-	fuzz.random ^= fuzz.random << 13;
-	fuzz.random ^= fuzz.random >> 7;
-	fuzz.random ^= fuzz.random << 17;
-	return fuzz.random;
+	return xrand64(&fuzz.random);
 }
 
 /* From 0 to @n - 1 */
@@ -152,79 +143,18 @@ static int sys_bpf(int cmd, union bpf_attr *attr, __u32 size)
 
 /* --- elements --- */
 
-enum op { OP_SUM, OP_MAX, OP_MIN };
-
-struct elem {
-	__u32 width;
-	bool is_signed;
-	enum op op;
-};
-
-/* @value as an element's type extends it to 64 bits. */
-static __u64 extend(struct elem e, __u64 value)
-{
-	if (e.width == 8)
-		return value;
-	return e.is_signed ? (__u64)(__s32)value : (__u32)value;
-}
-
-static __u64 identity(struct elem e)
-{
-	__u64 sign = 1ULL << (e.width * 8 - 1);
-
-	if (e.op == OP_SUM)
-		return 0;
-	if (e.op == OP_MAX)
-		return e.is_signed ? extend(e, sign) : 0;
-	return extend(e, e.is_signed ? sign - 1 : ~0ULL);
-}
-
-static __u64 merge(struct elem e, __u64 a, __u64 b)
-{
-	bool a_less = e.is_signed ? (__s64)a < (__s64)b : a < b;
-
-	if (e.op == OP_SUM)
-		return extend(e, a + b);
-	return a_less == (e.op == OP_MAX) ? b : a;
-}
-
-static __u64 elem_of(struct elem e, const void *value, int i)
-{
-	return extend(e, e.width == 8 ? ((const __u64 *)value)[i] : ((const __u32 *)value)[i]);
-}
-
 static bool expect_value(const struct elem *elems, int nr, const __u64 *want,
 			 const void *value, const char *what)
 {
 	int i;
 
 	for (i = 0; i < nr; i++) {
-		if (!expect(elem_of(elems[i], value, i) == want[i],
+		if (!expect(elem_get(elems[i], value, i) == want[i],
 			    "%s: element %d is 0x%llx, not 0x%llx", what, i,
-			    elem_of(elems[i], value, i), want[i]))
+			    elem_get(elems[i], value, i), want[i]))
 			return false;
 	}
 	return true;
-}
-
-/* --- cgroups --- */
-
-static int workdir = -1;
-
-/* The id of a new cgroup below workdir. */
-static __u64 cg_make(const char *path)
-{
-	char relative[80];
-
-	if (!ASSERT_OK(mkdirat(workdir, path, 0755), path))
-		return 0;
-	snprintf(relative, sizeof(relative), "/%s", path);
-	return get_cgroup_id(relative);
-}
-
-static void cg_remove(const char *path)
-{
-	ASSERT_OK(unlinkat(workdir, path, AT_REMOVEDIR), path);
 }
 
 /* --- attributes of maps --- */
@@ -943,33 +873,6 @@ struct shape_fuzz {
 	long defects[ANY_DEFECT + 1];	/* that were found, when there were no others */
 };
 
-/* A program that adds to @map_fd what it gets: id, index, value and flags. */
-static int add_prog(int map_fd)
-{
-	const struct bpf_insn insns[] = {
-		BPF_MOV64_REG(BPF_REG_6, BPF_REG_1),
-		BPF_LDX_MEM(BPF_DW, BPF_REG_2, BPF_REG_6, 0),
-		BPF_LDX_MEM(BPF_DW, BPF_REG_3, BPF_REG_6, 8),
-		BPF_LDX_MEM(BPF_DW, BPF_REG_4, BPF_REG_6, 16),
-		BPF_LDX_MEM(BPF_DW, BPF_REG_5, BPF_REG_6, 24),
-		BPF_LD_MAP_FD(BPF_REG_1, map_fd),
-		BPF_EMIT_CALL(BPF_FUNC_cgroup_stats_add),
-		BPF_EXIT_INSN(),
-	};
-
-	return bpf_prog_load(BPF_PROG_TYPE_RAW_TRACEPOINT, "add", "GPL", insns, ARRAY_SIZE(insns),
-			     NULL);
-}
-
-/* What the program returns. */
-static int run_prog(int prog_fd, const __u64 *args, __u32 nr)
-{
-	LIBBPF_OPTS(bpf_test_run_opts, opts, .ctx_in = args, .ctx_size_in = nr * sizeof(*args));
-	int err = bpf_prog_test_run_opts(prog_fd, &opts);
-
-	return err ? -1000 + err : (int)opts.retval;
-}
-
 static __u64 any_value(void)
 {
 	static const __u64 values[] = {
@@ -989,20 +892,20 @@ static void check_shape_map(struct shape *s, const struct shape_fuzz *f, int fd)
 	__u64 args[4] = { f->child };
 
 	for (i = 0; i < nr; i++)
-		want[i] = identity(s->elems[i]);
-	prog_fd = add_prog(fd);
+		want[i] = elem_identity(s->elems[i]);
+	prog_fd = load_add(fd);
 	if (!expect(prog_fd >= 0, "load: %d", prog_fd))
 		return;
 	for (i = 0; i < 16; i++) {
 		args[1] = i ? below(nr) : nr - 1;
 		args[2] = any_value();
-		if (!expect(!run_prog(prog_fd, args, 4), "add"))
+		if (!expect(!run_args(THIS_CPU, prog_fd, args, 4), "add"))
 			break;
-		want[args[1]] = merge(s->elems[args[1]], want[args[1]],
-				      extend(s->elems[args[1]], args[2]));
+		want[args[1]] = elem_merge(s->elems[args[1]], want[args[1]],
+				      elem_convert(s->elems[args[1]], args[2]));
 	}
 	args[1] = nr;
-	expect(run_prog(prog_fd, args, 4) == -E2BIG, "there is an element too many");
+	expect(run_args(THIS_CPU, prog_fd, args, 4) == -E2BIG, "there is an element too many");
 	if (expect(!bpf_map_lookup_elem(fd, &reader, value), "lookup"))
 		expect_value(s->elems, nr, want, value, "elements of a shape");
 	close(prog_fd);
@@ -1260,8 +1163,8 @@ static void world_add(struct world *w, int map, int cg, int index, __u64 value)
 	struct elem e = m->elems[index];
 
 	for (; cg != NO_CGROUP; cg = w->cgroups[cg].parent) {
-		w->cgroups[cg].total[map][index] = merge(e, w->cgroups[cg].total[map][index],
-							 extend(e, value));
+		w->cgroups[cg].total[map][index] = elem_merge(e, w->cgroups[cg].total[map][index],
+							      elem_convert(e, value));
 		if (m->flags & BPF_F_NO_HIERARCHY)
 			break;
 	}
@@ -1299,7 +1202,7 @@ static void world_mkdir(struct world *w, int cg, int parent)
 	new->alive = true;
 	for (map = 0; map < NR_MAPS; map++) {
 		for (i = 0; i < world_maps[map].nr; i++)
-			new->total[map][i] = identity(world_maps[map].elems[i]);
+			new->total[map][i] = elem_identity(world_maps[map].elems[i]);
 	}
 	expect(new->id, "mkdir %s", new->path);
 }
@@ -1391,7 +1294,7 @@ static void call_add(struct world *w)
 	error_if(&errors, args[1] >= nr, -E2BIG);
 	error_if(&errors, cg == NO_CGROUP, -ENOENT);
 	error_if(&errors, args[3], -EINVAL);
-	ret = run_prog(w->progs[map][PROG_ADD], args, 4);
+	ret = run_args(THIS_CPU, w->progs[map][PROG_ADD], args, 4);
 	if (!called(w, CALL_ADD, &errors, ret))
 		printf("map %d, id %llu, index %llu, flags 0x%llx\n", map, args[0], args[1],
 		       args[3]);
@@ -1407,7 +1310,7 @@ static void call_flush(struct world *w)
 
 	error_if(&errors, find_or_current(w, args[0]) == NO_CGROUP, -ENOENT);
 	error_if(&errors, args[1], -EINVAL);
-	ret = run_prog(w->progs[below(NR_MAPS)][PROG_FLUSH], args, 2);
+	ret = run_args(THIS_CPU, w->progs[below(NR_MAPS)][PROG_FLUSH], args, 2);
 	called(w, CALL_FLUSH, &errors, ret);
 }
 
@@ -1419,7 +1322,7 @@ static void call_look(struct world *w)
 	int cg = find_cgroup(w, id);
 
 	error_if(&errors, cg == NO_CGROUP, -ENOENT);
-	ret = run_prog(w->progs[map][PROG_LOOK], &id, 1);
+	ret = run_args(THIS_CPU, w->progs[map][PROG_LOOK], &id, 1);
 	if (called(w, CALL_LOOK, &errors, ret) && !errors.nr)
 		expect_total(w, map, cg, w->skel->bss->seen, "lookup of a program");
 }
@@ -1757,18 +1660,11 @@ out:
 
 void serial_test_cgroup_stats_fuzz(void)
 {
-	if (!ASSERT_OK(setup_cgroup_environment(), "setup_cgroup_environment"))
-		return;
-	workdir = create_and_get_cgroup("");
-	if (!ASSERT_OK_FD(workdir, "workdir"))
-		goto out;
-	if (test__start_subtest("attributes"))
-		test_attributes();
-	if (test__start_subtest("shapes"))
-		test_shapes();
-	if (test__start_subtest("calls"))
-		test_calls();
-	close(workdir);
-out:
-	cleanup_cgroup_environment();
+	static const struct subtest tests[] = {
+		{ "attributes", test_attributes },
+		{ "shapes", test_shapes },
+		{ "calls", test_calls },
+	};
+
+	run_subtests(tests, ARRAY_SIZE(tests));
 }

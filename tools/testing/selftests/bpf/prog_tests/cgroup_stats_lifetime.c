@@ -5,23 +5,13 @@
  * what they began to add (began, an upper one); at rest both are what the totals are.
  */
 #define _GNU_SOURCE
-#include <sched.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <linux/sched.h>
-#include <test_progs.h>
-#include <bpf/btf.h>
-#include "cgroup_helpers.h"
+#include "cgroup_stats_helpers.h"
 #include "../progs/cgroup_stats_lifetime.h"
 #include "cgroup_stats_lifetime.skel.h"
 #include "cgroup_stats_lifetime_trace.skel.h"
 
 #define NO_ENTRY ((__u64)-ENOENT)
-
-/* Where all cgroups of the test are. */
-static int workdir = -1;
 
 /* All processes of the test see it. */
 static struct shared {
@@ -32,109 +22,7 @@ static struct shared {
 	__u64 bad;
 } *shared;
 
-/* Waits, for what others do, at most 20 s. */
-#define wait_until(cond) ({						\
-	__u64 __deadline = get_time_ns() + 20000000000ULL;		\
-	bool __ok;							\
-	while (!(__ok = (cond)) && get_time_ns() < __deadline)		\
-		usleep(500);						\
-	__ok;								\
-})
-
-/* --- cgroups, by their path below workdir --- */
-
-static __u64 dir_id(const char *path)
-{
-	union {
-		struct file_handle fh;
-		char space[sizeof(struct file_handle) + sizeof(__u64)];
-	} u = { .fh.handle_bytes = sizeof(__u64) };
-	int mount_id;
-	__u64 id;
-
-	if (name_to_handle_at(workdir, path, &u.fh, &mount_id, 0))
-		return 0;
-	memcpy(&id, u.fh.f_handle, sizeof(id));
-	return id;
-}
-
-static int cg_try_make(const char *path)
-{
-	return mkdirat(workdir, path, 0755) ? -errno : 0;
-}
-
-static int cg_try_remove(const char *path)
-{
-	return unlinkat(workdir, path, AT_REMOVEDIR) ? -errno : 0;
-}
-
-static __u64 cg_make(const char *path)
-{
-	__u64 id;
-
-	if (!ASSERT_OK(cg_try_make(path), path))
-		return 0;
-	id = dir_id(path);
-	ASSERT_NEQ(id, 0, "cgroup id");
-	return id;
-}
-
-/* A cgroup is populated until its last task has exited for good. */
-static int cg_remove_when_empty(const char *path)
-{
-	__u64 deadline = get_time_ns() + 20000000000ULL;
-	int err;
-
-	do {
-		err = cg_try_remove(path);
-	} while (err == -EBUSY && get_time_ns() < deadline && !sched_yield());
-	return err;
-}
-
-static void cg_remove(const char *path)
-{
-	ASSERT_OK(cg_remove_when_empty(path), path);
-}
-
-static int cg_write(const char *path, const char *file, const char *text)
-{
-	char name[128];
-	int fd, err = 0;
-
-	snprintf(name, sizeof(name), "%s/%s", path, file);
-	fd = openat(workdir, name, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, strlen(text)) < 0)
-		err = -errno;
-	close(fd);
-	return err;
-}
-
-static int cg_join(const char *path)
-{
-	return cg_write(path, "cgroup.procs", "0");
-}
-
-/* The number after @key in a file of lines with a key and a number; -1: there is none. */
-static long long cg_number(const char *path, const char *file, const char *key)
-{
-	char name[128], word[64];
-	long long number, found = -1;
-	FILE *f;
-	int fd;
-
-	snprintf(name, sizeof(name), "%s/%s", path, file);
-	fd = openat(workdir, name, O_RDONLY | O_CLOEXEC);
-	f = fd < 0 ? NULL : fdopen(fd, "r");
-	while (f && fscanf(f, "%63s %lld", word, &number) == 2) {
-		if (!strcmp(word, key))
-			found = number;
-	}
-	if (f)
-		fclose(f);
-	return found;
-}
+/* --- cgroups --- */
 
 /* Removed, but not released. */
 static long long cg_dying(const char *path)
@@ -143,49 +31,6 @@ static long long cg_dying(const char *path)
 }
 
 /* --- processes --- */
-
-static int cpus[CPU_SETSIZE], nr_cpus;
-static cpu_set_t all_cpus;
-
-static void find_cpus(void)
-{
-	int cpu;
-
-	nr_cpus = 0;
-	if (!ASSERT_OK(sched_getaffinity(0, sizeof(all_cpus), &all_cpus), "sched_getaffinity"))
-		return;
-	for (cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-		if (CPU_ISSET(cpu, &all_cpus))
-			cpus[nr_cpus++] = cpu;
-	}
-}
-
-static int pin_to(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	return sched_setaffinity(0, sizeof(set), &set) ? -errno : 0;
-}
-
-static void unpin(void)
-{
-	sched_setaffinity(0, sizeof(all_cpus), &all_cpus);
-}
-
-/* A process, for a cgroup of its own. Its status is what @fn returns. */
-static pid_t spawn(int (*fn)(void *), void *arg)
-{
-	pid_t pid = fork();
-
-	if (!pid) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		_exit(fn(arg));
-	}
-	ASSERT_GT(pid, 0, "fork");
-	return pid;
-}
 
 /* Born in the cgroup, which is faster than to move there. */
 static pid_t spawn_into(const char *path, int (*fn)(void *), void *arg)
@@ -208,21 +53,10 @@ static pid_t spawn_into(const char *path, int (*fn)(void *), void *arg)
 	return pid;
 }
 
-static void reap(pid_t pid)
-{
-	int status = -1;
-
-	if (pid <= 0)
-		return;
-	ASSERT_EQ(waitpid(pid, &status, 0), pid, "waitpid");
-	ASSERT_EQ(status, 0, "status of child");
-}
-
 static bool shared_new(void)
 {
-	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-		      -1, 0);
-	return ASSERT_NEQ(shared, MAP_FAILED, "mmap");
+	shared = shared_alloc(sizeof(*shared));
+	return shared;
 }
 
 static void shared_free(void)
@@ -235,45 +69,15 @@ static bool stopped(void)
 	return READ_ONCE(shared->stop);
 }
 
-static void inc(__u64 *counter)
-{
-	__sync_fetch_and_add(counter, 1);
-}
-
 /* --- maps and programs --- */
 
 /* Like the skeletons' maps, without them. */
-static int map_btf_fd, map_key_type, map_value_type;
-
-static bool map_types(void)
-{
-	struct btf *btf = btf__new_empty();
-	int array;
-
-	if (!ASSERT_OK_PTR(btf, "btf__new_empty"))
-		return false;
-	map_key_type = btf__add_int(btf, "u64", 8, 0);
-	array = btf__add_array(btf, map_key_type, map_key_type, LIFETIME_ELEMS);
-	map_value_type = btf__add_struct(btf, "lifetime_value", sizeof(struct lifetime_value));
-	btf__add_field(btf, "n", array, 0, 0);
-	map_btf_fd = -1;
-	if (ASSERT_OK(btf__load_into_kernel(btf), "btf__load_into_kernel"))
-		map_btf_fd = dup(btf__fd(btf));
-	btf__free(btf);
-	return map_btf_fd >= 0;
-}
+static struct map_type map_type;
 
 /* Without assertions, for races. */
 static int map_try(__u64 root)
 {
-	LIBBPF_OPTS(bpf_map_create_opts, opts,
-		    .btf_fd = map_btf_fd,
-		    .btf_key_type_id = map_key_type,
-		    .btf_value_type_id = map_value_type,
-		    .map_extra = root);
-
-	return bpf_map_create(BPF_MAP_TYPE_CGROUP_STATS, "lifetime", sizeof(__u64),
-			      sizeof(struct lifetime_value), 0, &opts);
+	return map_try_of(&map_type, root, 0);
 }
 
 static int map_make(__u64 root)
@@ -293,64 +97,6 @@ static __u64 total(int map_fd, __u64 id)
 	return err ? (__u64)err : value.n[0];
 }
 
-static int count_keys(int map_fd)
-{
-	__u64 key, *prev = NULL;
-	int nr = 0;
-
-	for (; nr < LIFETIME_IDS && !bpf_map_get_next_key(map_fd, prev, &key); nr++)
-		prev = &key;
-	return nr;
-}
-
-static __u32 map_id(int map_fd)
-{
-	struct bpf_map_info info = {};
-	__u32 len = sizeof(info);
-
-	ASSERT_OK(bpf_map_get_info_by_fd(map_fd, &info, &len), "info");
-	return info.id;
-}
-
-static bool map_is_gone(__u32 id)
-{
-	int fd = bpf_map_get_fd_by_id(id);
-
-	if (fd >= 0)
-		close(fd);
-	return fd == -ENOENT;
-}
-
-/* What fdinfo shows: a fixed part, and so much per entry. */
-static long long map_memory(int map_fd)
-{
-	char path[64], line[256];
-	long long value = -1;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", map_fd);
-	f = fopen(path, "r");
-	while (f && fgets(line, sizeof(line), f))
-		sscanf(line, "memlock: %lld", &value);
-	if (f)
-		fclose(f);
-	return value;
-}
-
-static void load_only(struct bpf_object *obj, const char *names)
-{
-	struct bpf_program *prog;
-	char *copy, *name, *pos;
-
-	copy = strdup(names);
-	for (name = strtok_r(copy, " ", &pos); name; name = strtok_r(NULL, " ", &pos)) {
-		prog = bpf_object__find_program_by_name(obj, name);
-		if (ASSERT_OK_PTR(prog, name))
-			bpf_program__set_autoload(prog, true);
-	}
-	free(copy);
-}
-
 /* The programs for maps by their number. */
 static struct cgroup_stats_lifetime *load_nth(void)
 {
@@ -358,7 +104,7 @@ static struct cgroup_stats_lifetime *load_nth(void)
 
 	if (!ASSERT_OK_PTR(skel, "open"))
 		return NULL;
-	load_only(skel->obj, "add_nth burst_nth flush_nth");
+	autoload(skel->obj, "add_nth burst_nth flush_nth");
 	bpf_map__set_autocreate(skel->maps.stats, false);
 	if (!ASSERT_OK(cgroup_stats_lifetime__load(skel), "load")) {
 		cgroup_stats_lifetime__destroy(skel);
@@ -374,7 +120,7 @@ static struct cgroup_stats_lifetime_trace *load_trace(__u64 root, const char *na
 
 	if (!ASSERT_OK_PTR(skel, "open"))
 		return NULL;
-	load_only(skel->obj, names);
+	autoload(skel->obj, names);
 	bpf_map__set_autocreate(skel->maps.stats, root);
 	bpf_map__set_map_extra(skel->maps.stats, root);
 	if (!ASSERT_OK(cgroup_stats_lifetime_trace__load(skel), "load")) {
@@ -393,29 +139,6 @@ static void set_nth(struct cgroup_stats_lifetime *skel, __u32 nth, int map_fd)
 		ASSERT_OK(bpf_map_delete_elem(maps_fd, &nth), "no map");
 	else
 		ASSERT_OK(bpf_map_update_elem(maps_fd, &nth, &map_fd, 0), "set map");
-}
-
-#define THIS_CPU -1
-
-static int run_on(int cpu, const struct bpf_program *prog, __u64 a, __u64 b, __u64 c)
-{
-	LIBBPF_OPTS(bpf_test_run_opts, opts);
-	__u64 args[3] = { a, b, c };
-	int err;
-
-	opts.ctx_in = args;
-	opts.ctx_size_in = sizeof(args);
-	if (cpu != THIS_CPU) {
-		opts.flags = BPF_F_TEST_RUN_ON_CPU;
-		opts.cpu = cpu;
-	}
-	err = bpf_prog_test_run_opts(bpf_program__fd(prog), &opts);
-	return err ? -1000 + err : (int)opts.retval;
-}
-
-static int run(const struct bpf_program *prog, __u64 a, __u64 b, __u64 c)
-{
-	return run_on(THIS_CPU, prog, a, b, c);
 }
 
 static int iter_open(int link_fd)
@@ -484,7 +207,7 @@ static bool order_load(struct order *o, const struct bpf_program *dump)
 
 	if (!ASSERT_OK_PTR(skel, "open"))
 		return false;
-	load_only(skel->obj, "on_sys_enter");
+	autoload(skel->obj, "on_sys_enter");
 	bpf_map__set_autocreate(skel->maps.maps, false);
 	bpf_map__set_map_extra(skel->maps.stats, o->root);
 	if (!ASSERT_OK(cgroup_stats_lifetime__load(skel), "load"))
@@ -671,7 +394,7 @@ static long long percpu_charged(const char *path)
 static int fill_percpu(const char *path, int *fds)
 {
 	long long before, charged = percpu_charged(path);
-	__u64 id = dir_id(path);
+	__u64 id = cg_id(path);
 	int nr, in_row = 0;
 
 	for (nr = 0; charged >= 0 && nr < NR_FILLERS && in_row < 4; nr++) {
@@ -819,7 +542,7 @@ static void zombie_fill(struct zombies *z)
 	for (i = 0; i < ARRAY_SIZE(ids); i++) {
 		for (j = 0; j < nr_cpus; j++) {
 			for (nth = MAP_STAYS; nth <= MAP_CLOSED; nth++)
-				ASSERT_OK(run_on(cpus[j], z->skel->progs.add_nth, nth, ids[i],
+				ASSERT_OK(add_on(cpus[j], z->skel->progs.add_nth, nth, ids[i],
 						 1 << i), "add");
 			z->expected += 1 << i;
 		}
@@ -849,9 +572,9 @@ static void zombie_new_maps(struct zombies *z)
 		fd = map_make(z->x);
 		set_nth(z->skel, MAP_NEW, fd);
 		zombie_check(z, fd, MAP_NEW, 0);
-		ASSERT_OK(run_on(cpus[i % nr_cpus], add, MAP_NEW, z->x, 5), "add");
+		ASSERT_OK(add_on(cpus[i % nr_cpus], add, MAP_NEW, z->x, 5), "add");
 		id = cg_make("x/n");
-		ASSERT_OK(run_on(cpus[i % nr_cpus], add, MAP_NEW, id, 7), "add");
+		ASSERT_OK(add_on(cpus[i % nr_cpus], add, MAP_NEW, id, 7), "add");
 		/* Now the map goes first, now the cgroup. */
 		if (i % 2)
 			cg_remove("x/n");
@@ -1296,24 +1019,9 @@ static struct hotplug *hotplug;
 static int cpu_set_online(int cpu, bool online)
 {
 	char path[64];
-	int fd, err = 0;
 
 	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online", cpu);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (write(fd, online ? "1" : "0", 1) != 1)
-		err = -errno;
-	close(fd);
-	return err;
-}
-
-static unsigned int xrand(unsigned int *seed)
-{
-	*seed ^= *seed << 13;
-	*seed ^= *seed >> 17;
-	*seed ^= *seed << 5;
-	return *seed;
+	return write_file(AT_FDCWD, path, online ? "1" : "0");
 }
 
 /* On its CPU, or elsewhere while that is away; to the map that stays, and to others. */
@@ -1343,7 +1051,7 @@ static int hotplug_dirs(void *arg)
 		snprintf(path, sizeof(path), "x/%d", i);
 		if (cg_try_remove(path) || cg_try_make(path))
 			return 1;
-		WRITE_ONCE(shared->ids[i], dir_id(path));
+		WRITE_ONCE(shared->ids[i], cg_id(path));
 		inc(&shared->work[1]);
 	}
 	return 0;
@@ -1390,10 +1098,10 @@ static void hotplug_away(int cpu)
 	__u64 before = total(hotplug->map_fd, hotplug->x), id = cg_make("x/away");
 	int fd;
 
-	ASSERT_OK(run_on(cpu, add, 0, id, 3), "add");
-	ASSERT_OK(run_on(cpu, add, 0, hotplug->x, 4), "add");
+	ASSERT_OK(add_on(cpu, add, 0, id, 3), "add");
+	ASSERT_OK(add_on(cpu, add, 0, hotplug->x, 4), "add");
 	ASSERT_OK(cpu_set_online(cpu, false), "offline");
-	ASSERT_LT(run_on(cpu, add, 0, id, 100), -1000, "no add on a CPU that is away");
+	ASSERT_LT(add_on(cpu, add, 0, id, 100), -1000, "no add on a CPU that is away");
 	ASSERT_EQ(total(hotplug->map_fd, id), 3, "child");
 	ASSERT_EQ(total(hotplug->map_fd, hotplug->x), before + 7, "root");
 	cg_remove("x/away");
@@ -1405,8 +1113,8 @@ static void hotplug_away(int cpu)
 	fd = map_make(hotplug->x);
 	set_nth(hotplug->skel, 1, fd);
 	ASSERT_OK(cpu_set_online(cpu, true), "online");
-	ASSERT_OK(run_on(cpu, add, 0, id, 5), "add to cgroup");
-	ASSERT_OK(run_on(cpu, add, 1, id, 6), "add to map");
+	ASSERT_OK(add_on(cpu, add, 0, id, 5), "add to cgroup");
+	ASSERT_OK(add_on(cpu, add, 1, id, 6), "add to map");
 	ASSERT_EQ(total(hotplug->map_fd, hotplug->x), before + 12, "root");
 	ASSERT_EQ(total(fd, hotplug->x), 6, "root of new map");
 	set_nth(hotplug->skel, 1, -1);
@@ -1651,7 +1359,7 @@ static void reentrancy_work(struct cgroup_stats_lifetime_trace *skel, __u64 a, _
 	__u32 count;
 
 	for (i = 0; i < 60; i++) {
-		if (!ASSERT_OK(run_on(cpus[i % nr_cpus], skel->progs.add, b, OWN_INDEX, 1),
+		if (!ASSERT_OK(add_on(cpus[i % nr_cpus], skel->progs.add, b, OWN_INDEX, 1),
 			       "add") ||
 		    !ASSERT_OK(bpf_map_lookup_elem(map_fd, &a, &value), "lookup") ||
 		    !ASSERT_EQ(value.n[OWN_INDEX], i + 1, "total"))
@@ -1766,7 +1474,7 @@ static void mkdir_fails_at_nodes(void)
 	ASSERT_OK(err, "mkdir in the end");
 	ASSERT_GT(i, 10, "failures");
 	/* The one that was made has what was added to it, not what its forerunners had. */
-	ASSERT_EQ(skel->bss->new_id, dir_id("a/n"), "id");
+	ASSERT_EQ(skel->bss->new_id, cg_id("a/n"), "id");
 	ASSERT_EQ(total(map_fd, skel->bss->new_id), skel->bss->nodes - 1, "own");
 	ASSERT_EQ(skel->bss->failed, 0, "adds that failed");
 	ASSERT_EQ(count_keys(map_fd), 2, "entries");
@@ -1813,7 +1521,7 @@ static void mkdir_fails_for_memory(void)
 	}
 	ASSERT_EQ(failures, 1, "mkdir fails");
 	i -= failures;
-	ASSERT_EQ(dir_id(path), 0, "no cgroup");
+	ASSERT_EQ(cg_id(path), 0, "no cgroup");
 	ASSERT_EQ(count_keys(rich), 1 + i, "entries of the first");
 	ASSERT_EQ(count_keys(poor), 1 + i, "entries of the second");
 	ASSERT_OK(cg_write("m", "memory.max", "max"), "memory.max");
@@ -1868,23 +1576,9 @@ static void test_mkdir_fails(void)
 
 /* --- the test --- */
 
-static int setup(void)
-{
-	find_cpus();
-	if (!ASSERT_OK(setup_cgroup_environment(), "setup_cgroup_environment"))
-		return -1;
-	workdir = create_and_get_cgroup("");
-	if (!ASSERT_GE(workdir, 0, "workdir"))
-		return -1;
-	return map_types() ? 0 : -1;
-}
-
 void serial_test_cgroup_stats_lifetime(void)
 {
-	static const struct {
-		const char *name;
-		void (*fn)(void);
-	} tests[] = {
+	static const struct subtest tests[] = {
 		{ "orders", test_orders },
 		{ "zombies", test_zombies },
 		{ "fork_dying", test_fork_dying },
@@ -1893,10 +1587,11 @@ void serial_test_cgroup_stats_lifetime(void)
 		{ "reentrancy", test_reentrancy },
 		{ "mkdir_fails", test_mkdir_fails },
 	};
+	const struct array value = { { 8, false, OP_SUM }, LIFETIME_ELEMS };
 	__u64 begin;
 	int i;
 
-	if (setup())
+	if (!tests_begin() || !map_type_init(&map_type, &value, 1))
 		goto out;
 	for (i = 0; i < ARRAY_SIZE(tests); i++) {
 		if (!test__start_subtest(tests[i].name))
@@ -1906,9 +1601,7 @@ void serial_test_cgroup_stats_lifetime(void)
 		printf("%s: %llu ms\n", tests[i].name, (get_time_ns() - begin) / 1000000);
 	}
 out:
-	if (map_btf_fd > 0)
-		close(map_btf_fd);
-	if (workdir >= 0)
-		close(workdir);
-	cleanup_cgroup_environment();
+	if (map_type.btf_fd > 0)
+		close(map_type.btf_fd);
+	tests_end();
 }

@@ -1,106 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 #define _GNU_SOURCE
-#include <sched.h>
 #include <sys/klog.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <linux/capability.h>
 #include <linux/sched.h>
 #include <linux/compiler.h>
-#include <test_progs.h>
-#include <bpf/btf.h>
 #include "cap_helpers.h"
-#include "cgroup_helpers.h"
+#include "cgroup_stats_helpers.h"
 #include "../progs/cgroup_stats_map.h"
 #include "cgroup_stats_map.skel.h"
-#include "cgroup_stats_map_exact.skel.h"
 #include "cgroup_stats_map_fail.skel.h"
 
-#define NOT_SUPPORTED	524	/* the kernel's ENOTSUPP */
 #define MAX_ELEMS	512
-#define NO_ID		0x4000000000000000ULL
-
-/* Where all cgroups of the test are. */
-static int workdir = -1;
-
-/* --- cgroups, by their path below workdir --- */
-
-static __u64 dir_id(int dir, const char *path)
-{
-	union {
-		struct file_handle fh;
-		char space[sizeof(struct file_handle) + sizeof(__u64)];
-	} u = { .fh.handle_bytes = sizeof(__u64) };
-	int mount_id;
-	__u64 id;
-
-	if (name_to_handle_at(dir, path, &u.fh, &mount_id, 0))
-		return 0;
-	memcpy(&id, u.fh.f_handle, sizeof(id));
-	return id;
-}
-
-static int cg_try_make(const char *path)
-{
-	return mkdirat(workdir, path, 0755) ? -errno : 0;
-}
-
-static int cg_try_remove(const char *path)
-{
-	return unlinkat(workdir, path, AT_REMOVEDIR) ? -errno : 0;
-}
-
-/* The id of the new cgroup. */
-static __u64 cg_make(const char *path)
-{
-	__u64 id;
-
-	if (!ASSERT_OK(cg_try_make(path), "mkdir"))
-		return 0;
-	id = dir_id(workdir, path);
-	ASSERT_NEQ(id, 0, "cgroup id");
-	return id;
-}
-
-/* A cgroup is populated until its last task has exited for good. */
-static int cg_remove_when_empty(const char *path)
-{
-	__u64 deadline = get_time_ns() + 10000000000ULL;
-	int err;
-
-	do {
-		err = cg_try_remove(path);
-	} while (err == -EBUSY && get_time_ns() < deadline && !sched_yield());
-	return err;
-}
-
-static void cg_remove(const char *path)
-{
-	ASSERT_OK(cg_remove_when_empty(path), path);
-}
-
-/* Not for assertions: children use it, and it may race with rmdir(). */
-static int cg_join(const char *path)
-{
-	char file[128];
-	int fd, err = 0;
-
-	snprintf(file, sizeof(file), "%s/cgroup.procs", path);
-	fd = openat(workdir, file, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (write(fd, "0", 1) != 1)
-		err = -errno;
-	close(fd);
-	return err;
-}
 
 static __u64 cg_root_id(void)
 {
-	return dir_id(workdir, "..");
+	return cg_id("..");
 }
 
 /* --- maps --- */
@@ -185,35 +101,6 @@ static __u64 total(int map_fd, __u64 id, __u32 index)
 
 #define NO_ENTRY ((__u64)-ENOENT)
 
-static int count_keys(int map_fd)
-{
-	__u64 key, *prev = NULL;
-	int nr = 0;
-
-	for (; nr < 100000 && !bpf_map_get_next_key(map_fd, prev, &key); nr++)
-		prev = &key;
-	return nr;
-}
-
-/* A field of the map's fdinfo. */
-static long long map_fdinfo(int map_fd, const char *field)
-{
-	char path[64], line[256];
-	long long value = -1;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", map_fd);
-	f = fopen(path, "r");
-	if (!f)
-		return -1;
-	while (fgets(line, sizeof(line), f)) {
-		if (!strncmp(line, field, strlen(field)))
-			value = strtoll(line + strlen(field) + 1, NULL, 0);
-	}
-	fclose(f);
-	return value;
-}
-
 /* --- programs --- */
 
 /*
@@ -223,18 +110,10 @@ static long long map_fdinfo(int map_fd, const char *field)
 static struct cgroup_stats_map *load(__u64 root, int map_fd, const char *names)
 {
 	struct cgroup_stats_map *skel = cgroup_stats_map__open();
-	struct bpf_program *prog;
-	char *copy, *name, *pos;
 
 	if (!ASSERT_OK_PTR(skel, "open"))
 		return NULL;
-	copy = strdup(names);
-	for (name = strtok_r(copy, " ", &pos); name; name = strtok_r(NULL, " ", &pos)) {
-		prog = bpf_object__find_program_by_name(skel->obj, name);
-		if (ASSERT_OK_PTR(prog, name))
-			bpf_program__set_autoload(prog, true);
-	}
-	free(copy);
+	autoload(skel->obj, names);
 	bpf_map__set_autocreate(skel->maps.maps, !!strstr(names, "_nth"));
 	bpf_map__set_autocreate(skel->maps.other, !!strstr(names, "look_either"));
 	bpf_map__set_autocreate(skel->maps.work, !!strstr(names, "start_"));
@@ -249,80 +128,6 @@ static struct cgroup_stats_map *load(__u64 root, int map_fd, const char *names)
 fail:
 	cgroup_stats_map__destroy(skel);
 	return NULL;
-}
-
-#define THIS_CPU -1
-
-/* What the program returns; @cpu is for raw tracepoints, which interrupt it. */
-static int run_on(int cpu, const struct bpf_program *prog, __u64 a, __u64 b, __u64 c, __u64 d)
-{
-	__u64 args[4] = { a, b, c, d };
-	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts);
-	int err;
-
-	opts.ctx_in = args;
-	opts.ctx_size_in = sizeof(args);
-	if (cpu != THIS_CPU) {
-		opts.flags = BPF_F_TEST_RUN_ON_CPU;
-		opts.cpu = cpu;
-	}
-	err = bpf_prog_test_run_opts(bpf_program__fd(prog), &opts);
-	return err ? -1000 + err : (int)opts.retval;
-}
-
-static int run(const struct bpf_program *prog, __u64 a, __u64 b, __u64 c)
-{
-	return run_on(THIS_CPU, prog, a, b, c, 0);
-}
-
-/* Online CPUs: those on which programs may be run. */
-static int cpus[CPU_SETSIZE], nr_cpus;
-static cpu_set_t all_cpus;
-
-static void find_cpus(void)
-{
-	int cpu;
-
-	nr_cpus = 0;
-	if (!ASSERT_OK(sched_getaffinity(0, sizeof(all_cpus), &all_cpus), "sched_getaffinity"))
-		return;
-	for (cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-		if (CPU_ISSET(cpu, &all_cpus))
-			cpus[nr_cpus++] = cpu;
-	}
-}
-
-static void pin_to(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	sched_setaffinity(0, sizeof(set), &set);
-}
-
-/* Processes rather than threads: each has a cgroup of its own. */
-static pid_t spawn(void (*fn)(void *), void *arg)
-{
-	pid_t pid = fork();
-
-	if (!pid) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		fn(arg);
-		_exit(0);
-	}
-	ASSERT_GT(pid, 0, "fork");
-	return pid;
-}
-
-static void reap(pid_t pid)
-{
-	int status = -1;
-
-	if (pid <= 0)
-		return;
-	ASSERT_EQ(waitpid(pid, &status, 0), pid, "waitpid");
-	ASSERT_EQ(status, 0, "status of child");
 }
 
 /* --- totals --- */
@@ -560,7 +365,7 @@ static void test_rmdir(void)
 		ASSERT_EQ(count, 0, "batch count");
 		ASSERT_EQ(out, 77, "out_batch left alone");
 	}
-	ASSERT_GT(map_fdinfo(fd, "memlock:"), 0, "fdinfo");
+	ASSERT_GT(map_memory(fd), 0, "fdinfo");
 out:
 	cgroup_stats_map__destroy(skel);
 	cg_try_remove("a/b/c");
@@ -1696,12 +1501,14 @@ static void test_endless_types(void)
 struct ns_test {
 	__u64 a, b, c, d;
 	int joined, unshared;
+	int outer_fd;		/* a map of all of the hierarchy */
+	__u64 outside;
 	int parent, sibling, self, child, above;
 	__u64 first;
 	int nr;
 };
 
-static void in_namespace(void *arg)
+static int in_namespace(void *arg)
 {
 	struct ns_test *t = arg;
 	struct map_attr attr;
@@ -1710,7 +1517,7 @@ static void in_namespace(void *arg)
 	t->joined = cg_join("a/b");
 	t->unshared = unshare(CLONE_NEWCGROUP);
 	if (t->joined || t->unshared)
-		return;
+		return 0;
 	attr = map_attr(0, 1);
 
 #define CREATE(id) ({ attr.opts.map_extra = id; fd = map_try(&attr); fd; })
@@ -1719,11 +1526,15 @@ static void in_namespace(void *arg)
 	t->above = CREATE(cg_root_id());
 	t->child = CREATE(t->c);
 	t->self = CREATE(t->b);
+	/* Who has a map of more than its namespace can read it. */
+	t->outside = total(t->outer_fd, t->d, 0);
+
 	/* 0 is the namespace's root. */
 	fd = CREATE(0);
 	t->nr = count_keys(fd);
 	bpf_map_get_next_key(fd, NULL, &t->first);
 #undef CREATE
+	return 0;
 }
 
 /* Whether v2 has a cgroup of this id. */
@@ -1784,8 +1595,8 @@ static void test_roots(void)
 	__u64 gone;
 	int fd;
 
-	t = mmap(NULL, sizeof(*t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (!ASSERT_NEQ(t, MAP_FAILED, "mmap"))
+	t = shared_alloc(sizeof(*t));
+	if (!t)
 		return;
 	t->a = cg_make("a");
 	t->b = cg_make("a/b");
@@ -1801,7 +1612,7 @@ static void test_roots(void)
 	ASSERT_EQ(map_try(&attr), -ENOENT, "no such id");
 	attr.opts.map_extra = ~0ULL;
 	ASSERT_EQ(map_try(&attr), -ENOENT, "id ~0");
-	attr.opts.map_extra = dir_id(workdir, "cgroup.procs");
+	attr.opts.map_extra = cg_id("cgroup.procs");
 	ASSERT_EQ(map_try(&attr), -ENOENT, "a file's id");
 	attr.opts.map_extra = t->a | 1ULL << 32;
 	ASSERT_EQ(map_try(&attr), -ENOENT, "another generation");
@@ -1812,11 +1623,13 @@ static void test_roots(void)
 	attr.opts.map_extra = 0;
 	fd = map_try(&attr);
 	ASSERT_EQ(total(fd, cg_root_id(), 0), 0, "root");
-	ASSERT_EQ(total(fd, dir_id(workdir, "."), 0), 0, "workdir");
+	ASSERT_EQ(total(fd, cg_id("."), 0), 0, "workdir");
 	ASSERT_EQ(total(fd, t->c, 0), 0, "c");
 	close(fd);
 
+	t->outer_fd = map_try(&attr);
 	reap(spawn(in_namespace, t));
+	close(t->outer_fd);
 	ASSERT_OK(t->joined, "join");
 	ASSERT_OK(t->unshared, "unshare");
 	ASSERT_EQ(t->parent, -ENOENT, "parent of namespace");
@@ -1825,6 +1638,7 @@ static void test_roots(void)
 	ASSERT_GE(t->self, 0, "root of namespace");
 	ASSERT_GE(t->child, 0, "in namespace");
 	ASSERT_EQ(t->nr, 2, "entries of namespace");
+	ASSERT_EQ(t->outside, 0, "inherited descriptor");
 	ASSERT_TRUE(t->first == t->b || t->first == t->c, "the namespace's");
 
 	close(attr.opts.btf_fd);
@@ -1840,8 +1654,7 @@ static void test_roots(void)
 static void test_syscalls(void)
 {
 	__u64 a = cg_make("a"), b = cg_make("a/b"), key = a, value[CGROUP_STATS_ELEMS] = {}, next;
-	int fd = map_make(a, CGROUP_STATS_ELEMS), ro, wo;
-	struct map_attr attr = map_attr(a, 1);
+	int fd = map_make(a, CGROUP_STATS_ELEMS);
 	void *bad = (void *)8;
 	__u32 count = 1;
 
@@ -1896,33 +1709,356 @@ static void test_syscalls(void)
 		ASSERT_EQ(next, a, "after removed");
 	}
 
-	/* Nobody writes, so freezing is no change. */
-	key = a;
-	ASSERT_OK(bpf_map_freeze(fd), "freeze");
-	ASSERT_OK(bpf_map_lookup_elem(fd, &key, value), "frozen lookup");
-	ASSERT_EQ(bpf_map_update_elem(fd, &key, value, 0), -EPERM, "frozen update");
-
-	/* Read-only and write-only fds. */
-	attr.opts.map_flags = BPF_F_RDONLY;
-	ro = map_try(&attr);
-	attr.opts.map_flags = BPF_F_WRONLY;
-	wo = map_try(&attr);
-	count = 1;
-	ASSERT_OK(bpf_map_lookup_elem(ro, &key, value), "read-only lookup");
-	ASSERT_OK(bpf_map_get_next_key(ro, NULL, &next), "read-only get_next_key");
-	ASSERT_EQ(bpf_map_update_elem(ro, &key, value, 0), -EPERM, "read-only update");
-	ASSERT_EQ(bpf_map_delete_elem(ro, &key), -EPERM, "read-only delete");
-	ASSERT_EQ(bpf_map_lookup_elem(wo, &key, value), -EPERM, "write-only lookup");
-	ASSERT_EQ(bpf_map_get_next_key(wo, NULL, &next), -EPERM, "write-only get_next_key");
-	ASSERT_EQ(bpf_map_lookup_batch(wo, NULL, &next, &key, value, &count, NULL), -EPERM,
-		  "write-only batch");
-	ASSERT_EQ(bpf_map_update_elem(wo, &key, value, 0), -EOPNOTSUPP, "write-only update");
-
-	close(ro);
-	close(wo);
 	close(fd);
-	close(attr.opts.btf_fd);
 	cg_remove("a");
+}
+
+/* --- who may do what, through which descriptor --- */
+
+#define DESCRIPTOR_PIN	"/sys/fs/bpf/cgroup_stats_descriptor"
+
+struct descriptor {
+	__u64 id;		/* a cgroup of the map, which has two */
+	int dump;		/* a program that iterates over maps */
+	__u64 added;
+	const char *name;
+};
+
+/* What reads, through any descriptor that may. */
+static void check_reads(const struct descriptor *d, int fd)
+{
+	struct cgroup_stats_value values[2];
+	__u64 keys[2], out;
+	__u32 count = 2;
+
+	ASSERT_EQ(total(fd, d->id, 0), d->added, d->name);
+	ASSERT_OK(bpf_map_get_next_key(fd, NULL, keys), d->name);
+	ASSERT_EQ(count_keys(fd), 2, d->name);
+	ASSERT_OK(bpf_map_lookup_batch(fd, NULL, &out, keys, values, &count, NULL), d->name);
+	ASSERT_EQ(count, 2, d->name);
+	count = 2;
+	ASSERT_EQ(bpf_map_lookup_batch(fd, &out, &out, keys, values, &count, NULL), -ENOENT,
+		  d->name);
+}
+
+static void check_no_reads(const struct descriptor *d, int fd)
+{
+	struct cgroup_stats_value value;
+	__u64 key = d->id, out;
+	__u32 count = 1;
+
+	ASSERT_EQ(bpf_map_lookup_elem(fd, &key, &value), -EPERM, d->name);
+	ASSERT_EQ(bpf_map_get_next_key(fd, NULL, &key), -EPERM, d->name);
+	ASSERT_EQ(bpf_map_lookup_batch(fd, NULL, &out, &key, &value, &count, NULL), -EPERM,
+		  d->name);
+}
+
+/* What writes, to which there is nothing: the errors say whether it would be allowed. */
+static void check_writes(const struct descriptor *d, int fd, bool may_read, bool may_write)
+{
+	int batch_err = may_write ? -NOT_SUPPORTED : -EPERM;
+	struct cgroup_stats_value value = {};
+	__u64 key = d->id, out;
+	__u32 count = 1;
+
+	ASSERT_EQ(bpf_map_update_elem(fd, &key, &value, 0), may_write ? -EOPNOTSUPP : -EPERM,
+		  d->name);
+	ASSERT_EQ(bpf_map_delete_elem(fd, &key), may_write ? -EOPNOTSUPP : -EPERM, d->name);
+	ASSERT_EQ(bpf_map_update_batch(fd, &key, &value, &count, NULL), batch_err, d->name);
+	ASSERT_EQ(bpf_map_delete_batch(fd, &key, &count, NULL), batch_err, d->name);
+	/* These read too. */
+	ASSERT_EQ(bpf_map_lookup_and_delete_elem(fd, &key, &value),
+		  may_read && may_write ? -NOT_SUPPORTED : -EPERM, d->name);
+	ASSERT_EQ(bpf_map_lookup_and_delete_batch(fd, NULL, &out, &key, &value, &count, NULL),
+		  may_read && may_write ? -NOT_SUPPORTED : -EPERM, d->name);
+}
+
+/* Programs are no system calls: they add, flush and iterate through any descriptor. */
+static void check_programs(struct descriptor *d, int fd)
+{
+	__u64 args[] = { d->id, 0, 3, 0 };
+	LIBBPF_OPTS(bpf_link_create_opts, opts);
+	union bpf_iter_link_info info = {};
+	struct cgroup_stats_map *skel;
+	int prog_fd = load_add(fd), link_fd;
+
+	if (ASSERT_OK_FD(prog_fd, d->name) &&
+	    ASSERT_OK(run_args(THIS_CPU, prog_fd, args, ARRAY_SIZE(args)), d->name))
+		d->added += 3;
+	close(prog_fd);
+	skel = load(0, fd, "flush");
+	if (skel)
+		ASSERT_OK(run(skel->progs.flush, d->id, 0, 0), d->name);
+	cgroup_stats_map__destroy(skel);
+	info.map.map_fd = fd;
+	opts.iter_info = &info;
+	opts.iter_info_len = sizeof(info);
+	link_fd = bpf_link_create(d->dump, 0, BPF_TRACE_ITER, &opts);
+	ASSERT_OK_FD(link_fd, d->name);
+	close(link_fd);
+}
+
+static void check_descriptor(struct descriptor *d, int fd, const char *name, __u32 flags)
+{
+	bool may_read = !(flags & BPF_F_WRONLY), may_write = !(flags & BPF_F_RDONLY);
+
+	d->name = name;
+	if (!ASSERT_OK_FD(fd, name))
+		return;
+	check_programs(d, fd);
+	if (may_read)
+		check_reads(d, fd);
+	else
+		check_no_reads(d, fd);
+	check_writes(d, fd, may_read, may_write);
+	if (!may_write)
+		ASSERT_EQ(bpf_map_freeze(fd), -EPERM, name);
+	close(fd);
+}
+
+/* The same map through descriptors that may less than it does. */
+static void check_descriptors(struct descriptor *d, int map_fd)
+{
+	static const __u32 flags[] = { 0, BPF_F_RDONLY, BPF_F_WRONLY };
+	__u32 id = map_id(map_fd);
+	int i;
+
+	unlink(DESCRIPTOR_PIN);
+	ASSERT_OK(bpf_obj_pin(map_fd, DESCRIPTOR_PIN), "pin");
+	for (i = 0; i < ARRAY_SIZE(flags); i++) {
+		LIBBPF_OPTS(bpf_get_fd_by_id_opts, id_opts, .open_flags = flags[i]);
+		LIBBPF_OPTS(bpf_obj_get_opts, get_opts, .file_flags = flags[i]);
+
+		check_descriptor(d, bpf_map_get_fd_by_id_opts(id, &id_opts), "by id", flags[i]);
+		check_descriptor(d, bpf_obj_get_opts(DESCRIPTOR_PIN, &get_opts), "pinned",
+				 flags[i]);
+	}
+	unlink(DESCRIPTOR_PIN);
+}
+
+static void test_descriptors(void)
+{
+	static const __u32 limits[] = { 0, BPF_F_RDONLY, BPF_F_WRONLY };
+	struct cgroup_stats_map *skel = load(0, -1, "dump");
+	struct map_attr attr;
+	struct descriptor d;
+	int fd, i, j;
+	__u64 a, b;
+
+	if (!skel)
+		return;
+	a = cg_make("a");
+	b = cg_make("a/b");
+	attr = map_attr(a, CGROUP_STATS_ELEMS);
+	for (i = 0; i < ARRAY_SIZE(all_flags); i++) {
+		d = (struct descriptor) { b, bpf_program__fd(skel->progs.dump) };
+		attr.opts.map_flags = all_flags[i];
+		fd = map_try(&attr);
+		check_descriptors(&d, fd);
+		/* Nobody but programs adds, and what freezing forbids is not there. */
+		ASSERT_OK(bpf_map_freeze(fd), "freeze");
+		ASSERT_EQ(bpf_map_freeze(fd), -EPERM, "freeze again");
+		check_descriptor(&d, fd, "frozen", BPF_F_RDONLY);
+		for (j = 0; j < ARRAY_SIZE(limits); j++) {
+			attr.opts.map_flags = all_flags[i] | limits[j];
+			d.added = 0;
+			check_descriptor(&d, map_try(&attr), "created", limits[j]);
+		}
+	}
+	close(attr.opts.btf_fd);
+	cgroup_stats_map__destroy(skel);
+	cg_remove("a/b");
+	cg_remove("a");
+}
+
+/* Without privilege: nothing new, and all that a descriptor allows. */
+static void test_unprivileged(void)
+{
+	__u64 a = cg_make("a"), b = cg_make("a/b"), old_caps, args[] = { b, 0, 3, 0 };
+	int fd = map_make(a, CGROUP_STATS_ELEMS), prog_fd = load_add(fd), filter_fd;
+	const struct bpf_insn filter[] = {
+		BPF_MOV64_IMM(BPF_REG_2, 0),
+		BPF_MOV64_IMM(BPF_REG_3, 0),
+		BPF_MOV64_IMM(BPF_REG_4, 1),
+		BPF_MOV64_IMM(BPF_REG_5, 0),
+		BPF_LD_MAP_FD(BPF_REG_1, fd),
+		BPF_EMIT_CALL(BPF_FUNC_cgroup_stats_add),
+		BPF_MOV64_IMM(BPF_REG_0, 0),
+		BPF_EXIT_INSN(),
+	};
+	struct descriptor d = { .id = b, .name = "unprivileged" };
+	struct map_attr attr = map_attr(a, 1);
+
+	/* It is a program that could be loaded. */
+	filter_fd = bpf_prog_load(BPF_PROG_TYPE_SOCKET_FILTER, "filter", "GPL", filter,
+				  ARRAY_SIZE(filter), NULL);
+	ASSERT_OK_FD(filter_fd, "filter with CAP_BPF");
+	close(filter_fd);
+	if (!ASSERT_OK(cap_disable_effective(1ULL << CAP_BPF | 1ULL << CAP_PERFMON |
+					     1ULL << CAP_NET_ADMIN | 1ULL << CAP_SYS_ADMIN,
+					     &old_caps), "drop caps"))
+		goto out;
+	ASSERT_EQ(map_try(&attr), -EPERM, "create");
+	ASSERT_EQ(bpf_map_get_fd_by_id(map_id(fd)), -EPERM, "by id");
+	ASSERT_LT(bpf_prog_load(BPF_PROG_TYPE_SOCKET_FILTER, "filter", "GPL", filter,
+				ARRAY_SIZE(filter), NULL), 0, "filter");
+	/* Who has a program may run it, and who has a map may read it. */
+	if (ASSERT_OK(run_args(THIS_CPU, prog_fd, args, ARRAY_SIZE(args)), "add"))
+		d.added += 3;
+	check_reads(&d, fd);
+	check_writes(&d, fd, true, true);
+	ASSERT_OK(cap_enable_effective(old_caps, NULL), "restore caps");
+out:
+	close(attr.opts.btf_fd);
+	close(prog_fd);
+	close(fd);
+	cg_remove("a/b");
+	cg_remove("a");
+}
+
+/* --- a user namespace, with and without a token --- */
+
+/* Between the test and a child in a user namespace, which share descriptors as well. */
+struct token_test {
+	struct map_attr attr;
+	__u64 a, b;
+	__u64 maps;		/* that are delegated */
+	int step, err;
+	int fs_fd, mnt_fd;
+	/* What came of creating maps. */
+	int no_token, no_cap, above, created;
+	/* What came of a program that adds. */
+	int loaded, added;
+	__u64 total;
+};
+
+static int map_try_token(const struct token_test *t, __u64 root, int token_fd)
+{
+	struct map_attr attr = t->attr;
+
+	attr.opts.map_extra = root;
+	attr.opts.token_fd = token_fd;
+	if (token_fd)
+		attr.opts.map_flags |= BPF_F_TOKEN_FD;
+	return map_try(&attr);
+}
+
+/* In the cgroup namespace of b: a is out of reach, whatever the token says. */
+static void use_token(struct token_test *t, int token_fd)
+{
+	__u64 old_caps, args[] = { t->b, 0, 7, 0 };
+	int prog_fd;
+
+	t->no_token = map_try_token(t, 0, 0);
+	t->err = cap_disable_effective(1ULL << CAP_BPF | 1ULL << CAP_SYS_ADMIN, &old_caps);
+	t->no_cap = map_try_token(t, 0, token_fd);
+	t->err = t->err ?: cap_enable_effective(old_caps, NULL);
+	t->above = map_try_token(t, t->a, token_fd);
+	t->created = map_try_token(t, 0, token_fd);
+	if (t->created < 0)
+		return;
+	prog_fd = load_add_token(t->created, token_fd);
+	t->loaded = prog_fd;
+	t->added = run_args(THIS_CPU, prog_fd, args, ARRAY_SIZE(args));
+	t->total = total(t->created, t->b, 0);
+	close(prog_fd);
+	close(t->created);
+}
+
+static int in_user_namespace(void *arg)
+{
+	struct token_test *t = arg;
+	int dir_fd, token_fd;
+
+	t->err = cg_join("a/b");
+	if (t->err || unshare(CLONE_NEWUSER) || unshare(CLONE_NEWNS | CLONE_NEWCGROUP))
+		return 1;
+	t->fs_fd = syscall(__NR_fsopen, "bpf", 0);
+	WRITE_ONCE(t->step, 1);
+	if (!wait_until(READ_ONCE(t->step) == 2))
+		return 2;
+	dir_fd = openat(t->mnt_fd, ".", O_DIRECTORY);
+	token_fd = bpf_token_create(dir_fd, NULL);
+	close(dir_fd);
+	if (token_fd < 0)
+		return 3;
+	use_token(t, token_fd);
+	close(token_fd);
+	return 0;
+}
+
+/* Let the namespace have maps of some types, and any program. */
+static int delegate(const struct token_test *t)
+{
+	static const char * const any[] = { "delegate_cmds", "delegate_progs", "delegate_attachs" };
+	char maps[32];
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(any); i++) {
+		if (syscall(__NR_fsconfig, t->fs_fd, FSCONFIG_SET_STRING, any[i], "any", 0))
+			return -errno;
+	}
+	snprintf(maps, sizeof(maps), "0x%llx", t->maps);
+	if (syscall(__NR_fsconfig, t->fs_fd, FSCONFIG_SET_STRING, "delegate_maps", maps, 0) ||
+	    syscall(__NR_fsconfig, t->fs_fd, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
+		return -errno;
+	return syscall(__NR_fsmount, t->fs_fd, 0, 0);
+}
+
+static void run_token(struct token_test *t)
+{
+	struct clone_args args = { .flags = CLONE_FILES, .exit_signal = SIGCHLD };
+	pid_t pid;
+
+	t->step = 0;
+	t->err = 0;
+	t->fs_fd = -1;
+	t->mnt_fd = -1;
+	pid = syscall(__NR_clone3, &args, sizeof(args));
+	if (!pid)
+		_exit(in_user_namespace(t));
+	if (!ASSERT_GT(pid, 0, "clone3"))
+		return;
+	ASSERT_TRUE(wait_until(READ_ONCE(t->step) == 1 || waitpid(pid, NULL, WNOHANG)),
+		    "namespace");
+	t->mnt_fd = delegate(t);
+	ASSERT_OK_FD(t->mnt_fd, "delegate");
+	WRITE_ONCE(t->step, 2);
+	reap(pid);
+	ASSERT_OK(t->err, "caps");
+	close(t->fs_fd);
+	close(t->mnt_fd);
+}
+
+static void test_token(void)
+{
+	struct token_test *t = shared_alloc(sizeof(*t));
+
+	if (!t)
+		return;
+	t->a = cg_make("a");
+	t->b = cg_make("a/b");
+	t->attr = map_attr(0, 1);
+
+	t->maps = 1ULL << BPF_MAP_TYPE_CGROUP_STATS;
+	run_token(t);
+	ASSERT_EQ(t->no_token, -EPERM, "CAP_BPF of the namespace");
+	ASSERT_EQ(t->no_cap, -EPERM, "token without CAP_BPF");
+	ASSERT_EQ(t->above, -ENOENT, "token, above the cgroup namespace");
+	ASSERT_OK_FD(t->created, "token");
+	ASSERT_OK_FD(t->loaded, "load");
+	ASSERT_OK(t->added, "add");
+	ASSERT_EQ(t->total, 7, "total");
+
+	/* Of all types but this one. */
+	t->maps = ~t->maps;
+	run_token(t);
+	ASSERT_EQ(t->created, -EPERM, "token for other types");
+
+	close(t->attr.opts.btf_fd);
+	cg_remove("a/b");
+	cg_remove("a");
+	munmap(t, sizeof(*t));
 }
 
 static void test_batch(void)
@@ -2113,15 +2249,6 @@ out:
 	cg_remove("a");
 }
 
-/* Waits, for what the kernel does later, at most 10 s. */
-#define wait_until(cond) ({						\
-	__u64 __deadline = get_time_ns() + 10000000000ULL;		\
-	bool __ok;							\
-	while (!(__ok = (cond)) && get_time_ns() < __deadline)		\
-		usleep(1000);						\
-	__ok;								\
-})
-
 /* The memory that fdinfo shows: a fixed part, and so much per entry. */
 static void test_memlock(void)
 {
@@ -2133,35 +2260,36 @@ static void test_memlock(void)
 
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
 		fd = map_make(a, sizes[i]);
-		base = map_fdinfo(fd, "memlock:");
+		base = map_memory(fd);
 		cg_make("a/0");
-		one[i] = map_fdinfo(fd, "memlock:") - base;
+		one[i] = map_memory(fd) - base;
 		fixed[i] = base - one[i];
 		for (j = 1; j < 5; j++) {
 			snprintf(path, sizeof(path), "a/%d", j);
 			cg_make(path);
-			ASSERT_EQ(map_fdinfo(fd, "memlock:"), base + (j + 1) * one[i], "grows");
+			ASSERT_EQ(map_memory(fd), base + (j + 1) * one[i], "grows");
 		}
 		for (j = 0; j < 5; j++) {
 			snprintf(path, sizeof(path), "a/%d", j);
 			cg_remove(path);
 		}
 		/* Entries go when their cgroups are released. */
-		ASSERT_TRUE(wait_until(map_fdinfo(fd, "memlock:") == base), "shrinks");
+		ASSERT_TRUE(wait_until(map_memory(fd) == base), "shrinks");
 		close(fd);
 	}
 	/*
-	 * Two arrays of elements, and a byte per 8 of them in whole words, for all
-	 * CPUs together and for each one. The map has a byte for every 4 of the value.
+	 * Two arrays of elements, for all CPUs together and for each one, and a byte per
+	 * 8 of them in whole words for each CPU. The map has a byte for every 4 of the value.
 	 */
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
-		int words = 2 * sizes[i] + (sizes[i] + 63) / 64;
+		int arrays = 2 * (sizes[i] - 1), marks = (sizes[i] + 63) / 64 - 1;
 
-		ASSERT_EQ(one[i] - one[0], (words - 3) * 8 * (1 + nr_possible), "per entry");
+		ASSERT_EQ(one[i] - one[0], 8 * (arrays + (arrays + marks) * nr_possible),
+			  "per entry");
 		ASSERT_EQ(fixed[i], fixed[0] + 2 * (sizes[i] - sizes[0]), "fixed");
 	}
-	ASSERT_GT(one[0], 3 * 8 * (1 + nr_possible), "smallest entry");
-	ASSERT_LT(one[0], 3 * 8 * (1 + nr_possible) + 256, "smallest entry");
+	ASSERT_GT(one[0], 8 * (2 + 3 * nr_possible), "smallest entry");
+	ASSERT_LT(one[0], 8 * (2 + 3 * nr_possible) + 256, "smallest entry");
 	ASSERT_GT(fixed[0], 0, "fixed part");
 	ASSERT_LT(fixed[0], 4096, "fixed part");
 	cg_remove("a");
@@ -2281,7 +2409,7 @@ static void test_for_each(void)
 	fd = bpf_map__fd(skel->maps.stats);
 	for (i = 0; i < nr; i++) {
 		snprintf(path, sizeof(path), "a/%d", i);
-		key = dir_id(workdir, path);
+		key = cg_id(path);
 		ASSERT_OK(run_on(cpus[i % nr_cpus], skel->progs.add, key, 0, i, 0), "add");
 	}
 	sum = nr * (nr - 1) / 2;
@@ -2424,18 +2552,6 @@ out:
 
 /* --- kinds of programs --- */
 
-static int perf_open(int type, __u64 config, __u64 period, int cpu)
-{
-	struct perf_event_attr attr = {
-		.size = sizeof(attr),
-		.type = type,
-		.config = config,
-		.sample_period = period,
-	};
-
-	return syscall(__NR_perf_event_open, &attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
-}
-
 /* What makes the programs run that are attached, at least once each. */
 static void trigger(struct cgroup_stats_map *skel)
 {
@@ -2547,7 +2663,7 @@ static void test_kinds(void)
 		deadline = get_time_ns() + 10000000000ULL;
 		while (!READ_ONCE(skel->bss->runs[KIND_PERF_EVENT]) && get_time_ns() < deadline)
 			;
-		sched_setaffinity(0, sizeof(all_cpus), &all_cpus);
+		unpin();
 		bpf_link__destroy(link);
 	} else {
 		close(perf_fd);
@@ -2606,18 +2722,6 @@ out:
 	cg_remove("a");
 }
 
-static int write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY), err = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, strlen(text)) < 0)
-		err = -errno;
-	close(fd);
-	return err;
-}
-
 /* From NMIs, in the middle of anything: a PMU's, or those for backtraces of all CPUs. */
 static void test_nmi(void)
 {
@@ -2653,7 +2757,7 @@ static void test_nmi(void)
 		int n;
 
 		if (quiet)
-			ASSERT_OK(write_file("/proc/sysrq-trigger", "l"), "sysrq");
+			ASSERT_OK(write_file(AT_FDCWD, "/proc/sysrq-trigger", "l"), "sysrq");
 		for (n = 0; n < 500; n++)
 			adds += !run(skel->progs.add_sleepable, b, 31, 1);
 		total(fd, i % 2 ? a : b, 0);
@@ -2672,7 +2776,7 @@ static void test_nmi(void)
 	ASSERT_EQ(value[31], adds, "total of the interrupted");
 	ASSERT_EQ(adds, 20 * 500, "adds");
 out:
-	sched_setaffinity(0, sizeof(all_cpus), &all_cpus);
+	unpin();
 	bpf_link__destroy(link);
 	cgroup_stats_map__destroy(skel);
 	cg_remove("a/b");
@@ -2737,565 +2841,11 @@ static void test_exiting(void)
 	}
 	ASSERT_EQ(total(fd, a, 0), 14, "root");
 out:
-	sched_setaffinity(0, sizeof(all_cpus), &all_cpus);
+	unpin();
 	cgroup_stats_map__destroy(skel);
 	cg_try_remove("a/b/c");
 	cg_try_remove("a/b");
 	cg_remove("a");
-}
-
-/* --- exact: whatever comes and goes, nothing is lost and nothing counts twice --- */
-
-#define NR_MIDS		4
-#define NR_LEAVES	16
-#define NR_MOVERS	2
-#define NR_STORMS	2
-
-/* A cgroup that was, or is: in the order in which they were made. */
-struct record {
-	__u64 id;
-	int parent;	/* index of its record */
-	bool alive;
-};
-
-/* Shared by all processes of the test. */
-struct exact {
-	struct cgroup_stats_map_exact *skel;
-	int fd;
-	bool stop;
-	/* Written by the churner alone. */
-	struct record records[CGROUP_STATS_IDS];
-	int nr_records;
-	int mids[NR_MIDS], leaves[NR_LEAVES];	/* records; -1: none now */
-	__u64 removed;
-	/* What children found out. */
-	__u64 reads, moves, forks, bursts;
-	__u64 churn_errors, read_errors, early, late, backwards;
-};
-
-static struct exact *exact;
-
-static __u64 sum_counts(struct cgroup_stats_count *counts)
-{
-	__u64 sum = 0;
-	int i;
-
-	for (i = 0; i < CGROUP_STATS_CPUS; i++)
-		sum += READ_ONCE(counts[i].n);
-	return sum;
-}
-
-static unsigned int xrand(unsigned int *seed)
-{
-	/* rand_r() is too regular in its low bits. */
-	*seed ^= *seed << 13;
-	*seed ^= *seed >> 17;
-	*seed ^= *seed << 5;
-	return *seed;
-}
-
-/* A new cgroup: known to the programs as soon as it can have anything. */
-static int record_new(const char *path, int parent)
-{
-	struct cgroup_stats_sums *zero;
-	struct record *record;
-	int err, nr_possible = libbpf_num_possible_cpus();
-
-	if (exact->nr_records == CGROUP_STATS_IDS || cg_try_make(path)) {
-		exact->churn_errors++;
-		return -1;
-	}
-	record = &exact->records[exact->nr_records];
-	record->id = dir_id(workdir, path);
-	record->parent = parent;
-	record->alive = true;
-	zero = calloc(nr_possible, sizeof(*zero));
-	err = bpf_map_update_elem(bpf_map__fd(exact->skel->maps.own), &record->id, zero,
-				  BPF_NOEXIST);
-	free(zero);
-	if (err)
-		exact->churn_errors++;
-	return exact->nr_records++;
-}
-
-static void leaf_path(char *path, int leaf)
-{
-	sprintf(path, "x/%d/%d", leaf % NR_MIDS, leaf);
-}
-
-/* Where adders join: a cgroup that they hold cannot be removed until they leave. */
-static void random_path(char *path, unsigned int *seed)
-{
-	unsigned int i = xrand(seed) % (NR_LEAVES + NR_MIDS);
-
-	if (i < NR_LEAVES)
-		leaf_path(path, i);
-	else
-		sprintf(path, "x/%d", i - NR_LEAVES);
-}
-
-static void publish(int slot, int record)
-{
-	if (record >= 0)
-		WRITE_ONCE(exact->skel->bss->ids[slot], exact->records[record].id);
-}
-
-static bool churn_remove(const char *path, int *record)
-{
-	int err;
-
-	if (*record < 0)
-		return true;
-	err = cg_try_remove(path);
-	if (!err) {
-		exact->records[*record].alive = false;
-		*record = -1;
-		exact->removed++;
-	} else if (err != -EBUSY) {
-		exact->churn_errors++;
-	}
-	return !err;
-}
-
-static void churn_leaf(int leaf)
-{
-	int mid = leaf % NR_MIDS;
-	char path[32];
-
-	leaf_path(path, leaf);
-	if (exact->mids[mid] < 0 || !churn_remove(path, &exact->leaves[leaf]))
-		return;
-	exact->leaves[leaf] = record_new(path, exact->mids[mid]);
-	publish(leaf, exact->leaves[leaf]);
-}
-
-static void churn_mid(int mid)
-{
-	bool gone = true;
-	char path[32];
-	int leaf;
-
-	for (leaf = mid; leaf < NR_LEAVES; leaf += NR_MIDS) {
-		leaf_path(path, leaf);
-		gone &= churn_remove(path, &exact->leaves[leaf]);
-	}
-	sprintf(path, "x/%d", mid);
-	if (gone && churn_remove(path, &exact->mids[mid])) {
-		exact->mids[mid] = record_new(path, 0);
-		publish(NR_LEAVES + mid, exact->mids[mid]);
-	}
-	for (leaf = mid; leaf < NR_LEAVES; leaf += NR_MIDS) {
-		if (exact->leaves[leaf] < 0)
-			churn_leaf(leaf);
-	}
-}
-
-static void churner(void *arg)
-{
-	unsigned int seed = 2463534242;
-
-	while (!READ_ONCE(exact->stop)) {
-		if (xrand(&seed) % 8)
-			churn_leaf(xrand(&seed) % NR_LEAVES);
-		else
-			churn_mid(xrand(&seed) % NR_MIDS);
-		/* Let the others have cgroup_mutex too. */
-		usleep(200);
-	}
-}
-
-/* Bounded by work, not by time. */
-static void adder(void *arg)
-{
-	int i, cpu = cpus[(long)arg % nr_cpus];
-
-	pin_to(cpu);
-	for (i = 0; i < 6000; i++) {
-		if (run(exact->skel->progs.burst, 50, 0, 0))
-			__sync_fetch_and_add(&exact->read_errors, 1);
-		__sync_fetch_and_add(&exact->bursts, 1);
-	}
-}
-
-/* Goes from cgroup to cgroup, and adds to the one it is in. */
-static void mover(void *arg)
-{
-	unsigned int seed = 88172645 + (long)arg;
-	char path[32];
-	int i;
-
-	while (!READ_ONCE(exact->stop)) {
-		random_path(path, &seed);
-		if (cg_join(path))
-			continue;
-		__sync_fetch_and_add(&exact->moves, 1);
-		for (i = 0; i < 100; i++) {
-			sys_gettid();
-			run(exact->skel->progs.burst, 2, 0, 0);
-		}
-	}
-	cg_join("..");
-}
-
-/* Children that exit in cgroups that may be removed before they are done. */
-static void storm(void *arg)
-{
-	unsigned int seed = 521288629 + (long)arg;
-	char path[32];
-	pid_t pid;
-
-	while (!READ_ONCE(exact->stop)) {
-		struct clone_args args = {
-			.flags = CLONE_INTO_CGROUP,
-			.exit_signal = SIGCHLD,
-		};
-		int fd;
-
-		random_path(path, &seed);
-		fd = openat(workdir, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (fd < 0)
-			continue;
-		args.cgroup = fd;
-		pid = syscall(__NR_clone3, &args, sizeof(args));
-		if (!pid)
-			_exit(0);
-		close(fd);
-		if (pid < 0)
-			continue;
-		waitpid(pid, NULL, 0);
-		__sync_fetch_and_add(&exact->forks, 1);
-	}
-}
-
-/*
- * Reads, in every way. What was added before a read began is in it, and nothing is
- * that was not at least begun when it ended.
- */
-static void reader(void *arg)
-{
-	struct cgroup_stats_map_exact *skel = exact->skel;
-	struct cgroup_stats_sums sums, *values;
-	__u64 *keys, out, before, last = 0;
-	unsigned int seed = 362436069;
-	__u32 count;
-	int err;
-
-	keys = calloc(64, sizeof(*keys));
-	values = calloc(64, sizeof(*values));
-	while (!READ_ONCE(exact->stop)) {
-		unsigned int how = xrand(&seed) % 4;
-		__u64 root = exact->records[0].id;
-
-		before = sum_counts(skel->bss->added);
-		if (how == 0) {
-			/* Other cgroups, flushed or not. */
-			__u64 id = skel->bss->ids[xrand(&seed) % CGROUP_STATS_SLOTS];
-
-			err = bpf_map_lookup_elem(exact->fd, &id, &sums);
-			if (err && err != -ENOENT)
-				__sync_fetch_and_add(&exact->read_errors, 1);
-			continue;
-		}
-		if (how == 1) {
-			count = 64;
-			err = bpf_map_lookup_batch(exact->fd, NULL, &out, keys, values, &count,
-						   NULL);
-			if ((err && err != -ENOENT) || !count || keys[0] != root) {
-				__sync_fetch_and_add(&exact->read_errors, 1);
-				continue;
-			}
-			sums = values[0];
-		} else {
-			if (how == 2 && run(skel->progs.flush, root, 0, 0))
-				__sync_fetch_and_add(&exact->read_errors, 1);
-			err = bpf_map_lookup_elem(exact->fd, &root, &sums);
-			if (err)
-				__sync_fetch_and_add(&exact->read_errors, 1);
-		}
-		if (sums.n[0] < before)
-			__sync_fetch_and_add(&exact->late, 1);
-		if (sums.n[0] > sum_counts(skel->bss->began))
-			__sync_fetch_and_add(&exact->early, 1);
-		if (sums.n[0] < last)
-			__sync_fetch_and_add(&exact->backwards, 1);
-		last = sums.n[0];
-		__sync_fetch_and_add(&exact->reads, 1);
-	}
-}
-
-/* The totals at the end are the sums of what was told, at every level. */
-static void exact_check(void)
-{
-	int i, j, alive = 0, wrong = 0, nr_possible = libbpf_num_possible_cpus();
-	struct cgroup_stats_sums *sums, *percpu, got;
-	int own_fd = bpf_map__fd(exact->skel->maps.own);
-
-	sums = calloc(exact->nr_records, sizeof(*sums));
-	percpu = calloc(nr_possible, sizeof(*percpu));
-	/* Children come after their parents, so from the end all flows up. */
-	for (i = exact->nr_records - 1; i >= 0; i--) {
-		struct record *record = &exact->records[i];
-		int cpu;
-
-		if (!ASSERT_OK(bpf_map_lookup_elem(own_fd, &record->id, percpu), "own"))
-			break;
-		for (j = 0; j < CGROUP_STATS_NR_SUMS; j++) {
-			for (cpu = 0; cpu < nr_possible; cpu++)
-				sums[i].n[j] += percpu[cpu].n[j];
-			if (i)
-				sums[record->parent].n[j] += sums[i].n[j];
-		}
-	}
-	for (i = 0; i < exact->nr_records; i++) {
-		__u64 id = exact->records[i].id;
-		int err = bpf_map_lookup_elem(exact->fd, &id, &got);
-
-		if (err != (exact->records[i].alive ? 0 : -ENOENT))
-			wrong++;
-		if (err)
-			continue;
-		alive++;
-		for (j = 0; j < CGROUP_STATS_NR_SUMS; j++) {
-			if (got.n[j] == sums[i].n[j])
-				continue;
-			if (!wrong++)
-				printf("record %d of %d: element %d is %llu, not %llu\n", i,
-				       exact->nr_records, j, got.n[j], sums[i].n[j]);
-		}
-	}
-	ASSERT_EQ(wrong, 0, "wrong totals");
-	ASSERT_EQ(count_keys(exact->fd), alive, "entries");
-	ASSERT_EQ(sums[0].n[0], sum_counts(exact->skel->bss->added), "all adds");
-	ASSERT_GT(sums[0].n[0], 1000, "adds");
-	free(sums);
-	free(percpu);
-}
-
-static void exact_attach(struct cgroup_stats_map_exact *skel, struct bpf_link **timers, int nr)
-{
-	int i, fd;
-
-	for (i = 0; i < nr; i++) {
-		fd = perf_open(PERF_TYPE_SOFTWARE, PERF_COUNT_SW_CPU_CLOCK, 500000, cpus[i]);
-		timers[i] = bpf_program__attach_perf_event(skel->progs.on_timer, fd);
-		if (!ASSERT_OK_PTR(timers[i], "attach perf_event"))
-			close(fd);
-	}
-	skel->links.on_sys_enter = bpf_program__attach(skel->progs.on_sys_enter);
-	ASSERT_OK_PTR(skel->links.on_sys_enter, "on_sys_enter");
-	skel->links.on_switch = bpf_program__attach(skel->progs.on_switch);
-	ASSERT_OK_PTR(skel->links.on_switch, "on_switch");
-	skel->links.on_exit = bpf_program__attach(skel->progs.on_exit);
-	ASSERT_OK_PTR(skel->links.on_exit, "on_exit");
-	skel->links.on_mkdir = bpf_program__attach(skel->progs.on_mkdir);
-	ASSERT_OK_PTR(skel->links.on_mkdir, "on_mkdir");
-	skel->links.on_flush = bpf_program__attach(skel->progs.on_flush);
-	ASSERT_OK_PTR(skel->links.on_flush, "on_flush");
-	skel->links.after_exit = bpf_program__attach(skel->progs.after_exit);
-	ASSERT_OK_PTR(skel->links.after_exit, "after_exit");
-}
-
-static void exact_run(void)
-{
-	pid_t adders[CGROUP_STATS_CPUS], others[1 + NR_MOVERS + NR_STORMS + 2];
-	int i, nr_others = 0, nr = MIN(nr_cpus, CGROUP_STATS_CPUS);
-
-	others[nr_others++] = spawn(churner, NULL);
-	for (i = 0; i < NR_MOVERS; i++)
-		others[nr_others++] = spawn(mover, (void *)(long)i);
-	for (i = 0; i < NR_STORMS; i++)
-		others[nr_others++] = spawn(storm, (void *)(long)i);
-	for (i = 0; i < 2; i++)
-		others[nr_others++] = spawn(reader, NULL);
-	for (i = 0; i < nr; i++)
-		adders[i] = spawn(adder, (void *)(long)i);
-	for (i = 0; i < nr; i++)
-		reap(adders[i]);
-	WRITE_ONCE(exact->stop, true);
-	for (i = 0; i < nr_others; i++)
-		reap(others[i]);
-}
-
-static void test_exact(void)
-{
-	struct bpf_link *timers[CGROUP_STATS_CPUS] = {};
-	int i, nr = MIN(nr_cpus, CGROUP_STATS_CPUS);
-	struct cgroup_stats_map_exact *skel;
-	char path[32];
-
-	exact = mmap(NULL, sizeof(*exact), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-		     -1, 0);
-	if (!ASSERT_NEQ(exact, MAP_FAILED, "mmap"))
-		return;
-	skel = cgroup_stats_map_exact__open();
-	exact->skel = skel;
-	if (!ASSERT_OK_PTR(skel, "open"))
-		goto out;
-	bpf_map__set_map_extra(skel->maps.stats, cg_make("x"));
-	if (!ASSERT_OK(cgroup_stats_map_exact__load(skel), "load"))
-		goto out;
-	exact->fd = bpf_map__fd(skel->maps.stats);
-
-	/* The root, which is there already, is the first record. */
-	exact->records[0].id = dir_id(workdir, "x");
-	exact->records[0].alive = true;
-	exact->nr_records = 1;
-	i = libbpf_num_possible_cpus();
-	{
-		struct cgroup_stats_sums zero[i];
-
-		memset(zero, 0, sizeof(zero));
-		ASSERT_OK(bpf_map_update_elem(bpf_map__fd(skel->maps.own), &exact->records[0].id,
-					      zero, BPF_NOEXIST), "own");
-	}
-	for (i = 0; i < CGROUP_STATS_SLOTS; i++)
-		skel->bss->ids[i] = i % 2 ? 0 : exact->records[0].id;
-	memset(exact->mids, -1, sizeof(exact->mids));
-	memset(exact->leaves, -1, sizeof(exact->leaves));
-	for (i = 0; i < NR_MIDS; i++)
-		churn_mid(i);
-
-	exact_attach(skel, timers, nr);
-	exact_run();
-	for (i = 0; i < nr; i++)
-		bpf_link__destroy(timers[i]);
-	cgroup_stats_map_exact__detach(skel);
-	/* Those that still run have ended when this has returned. */
-	kern_sync_rcu();
-
-	exact_check();
-	ASSERT_EQ(skel->bss->failed, 0, "adds that failed");
-	ASSERT_EQ(exact->churn_errors, 0, "mkdir and rmdir");
-	ASSERT_EQ(exact->read_errors, 0, "reads");
-	ASSERT_EQ(exact->late, 0, "reads that missed an add");
-	ASSERT_EQ(exact->early, 0, "reads with more than there was");
-	ASSERT_EQ(exact->backwards, 0, "totals that went down");
-	ASSERT_GT(exact->reads, 0, "no reads");
-	ASSERT_GT(exact->removed, 0, "no rmdir");
-	ASSERT_GT(exact->moves, 0, "no moves");
-	ASSERT_GT(skel->bss->in_irq, 0, "no interrupts");
-	printf("%llu adds, %llu to none, %llu interrupts\n", sum_counts(skel->bss->added),
-	       skel->bss->missed, skel->bss->in_irq);
-	printf("%llu removed, %llu moves, %llu forks, %llu reads\n", exact->removed, exact->moves,
-	       exact->forks, exact->reads);
-out:
-	for (i = 0; i < NR_LEAVES; i++) {
-		leaf_path(path, i);
-		cg_remove_when_empty(path);
-	}
-	for (i = 0; i < NR_MIDS; i++) {
-		sprintf(path, "x/%d", i);
-		cg_remove(path);
-	}
-	cg_remove("x");
-	cgroup_stats_map_exact__destroy(skel);
-	munmap(exact, sizeof(*exact));
-}
-
-/* --- read your writes, while others flush --- */
-
-#define NR_BURSTS 10000
-
-struct writes {
-	struct cgroup_stats_map_exact *skel;
-	bool stop;
-	__u64 x, parents[CGROUP_STATS_CPUS];
-	__u64 flushes, checks, wrong, errors;
-};
-
-static struct writes *writes;
-
-/*
- * What was added is looked for at once, before anything else is added on this CPU.
- * So a mark that somebody's flush has lost cannot be made up for unnoticed.
- */
-static void writer(void *arg)
-{
-	struct cgroup_stats_sums sums;
-	long i, nr = (long)arg;
-
-	pin_to(cpus[nr % nr_cpus]);
-	for (i = 1; i <= NR_BURSTS; i++) {
-		if (run(writes->skel->progs.burst_leaves, nr, 0, 0) ||
-		    bpf_map_lookup_elem(bpf_map__fd(writes->skel->maps.stats),
-					&writes->parents[nr], &sums))
-			__sync_fetch_and_add(&writes->errors, 1);
-		if (sums.n[0] != i * CGROUP_STATS_LEAVES || sums.n[1] != sums.n[0])
-			__sync_fetch_and_add(&writes->wrong, 1);
-		__sync_fetch_and_add(&writes->checks, 1);
-	}
-}
-
-static void flusher(void *arg)
-{
-	while (!READ_ONCE(writes->stop)) {
-		if (run(writes->skel->progs.flush, writes->x, 0, 0))
-			__sync_fetch_and_add(&writes->errors, 1);
-		__sync_fetch_and_add(&writes->flushes, 1);
-	}
-}
-
-static void test_read_your_writes(void)
-{
-	int i, j, nr = MIN(nr_cpus, CGROUP_STATS_CPUS);
-	pid_t writers[CGROUP_STATS_CPUS], flushers[2];
-	struct cgroup_stats_map_exact *skel;
-	struct bpf_program *prog;
-	char path[32];
-
-	writes = mmap(NULL, sizeof(*writes), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-		      -1, 0);
-	if (!ASSERT_NEQ(writes, MAP_FAILED, "mmap"))
-		return;
-	writes->x = cg_make("x");
-	skel = cgroup_stats_map_exact__open();
-	writes->skel = skel;
-	if (!ASSERT_OK_PTR(skel, "open"))
-		goto out;
-	bpf_object__for_each_program(prog, skel->obj)
-		bpf_program__set_autoload(prog, false);
-	bpf_program__set_autoload(skel->progs.burst_leaves, true);
-	bpf_program__set_autoload(skel->progs.flush, true);
-	bpf_map__set_map_extra(skel->maps.stats, writes->x);
-	if (!ASSERT_OK(cgroup_stats_map_exact__load(skel), "load"))
-		goto out;
-	for (i = 0; i < nr; i++) {
-		sprintf(path, "x/%d", i);
-		writes->parents[i] = cg_make(path);
-		for (j = 0; j < CGROUP_STATS_LEAVES; j++) {
-			sprintf(path, "x/%d/%d", i, j);
-			skel->bss->leaves[i * CGROUP_STATS_LEAVES + j] = cg_make(path);
-		}
-	}
-	for (i = 0; i < 2; i++)
-		flushers[i] = spawn(flusher, NULL);
-	for (i = 0; i < nr; i++)
-		writers[i] = spawn(writer, (void *)(long)i);
-	for (i = 0; i < nr; i++)
-		reap(writers[i]);
-	WRITE_ONCE(writes->stop, true);
-	for (i = 0; i < 2; i++)
-		reap(flushers[i]);
-	ASSERT_EQ(writes->errors, 0, "errors");
-	ASSERT_EQ(skel->bss->failed, 0, "adds");
-	ASSERT_EQ(writes->wrong, 0, "lookups that were wrong");
-	ASSERT_EQ(writes->checks, NR_BURSTS * nr, "lookups");
-	ASSERT_GT(writes->flushes, 0, "flushes of others");
-	printf("%llu lookups, %llu of them wrong, %llu flushes of others\n", writes->checks,
-	       writes->wrong, writes->flushes);
-
-	for (i = 0; i < nr; i++) {
-		for (j = 0; j < CGROUP_STATS_LEAVES; j++) {
-			sprintf(path, "x/%d/%d", i, j);
-			cg_remove(path);
-		}
-		sprintf(path, "x/%d", i);
-		cg_remove(path);
-	}
-out:
-	cgroup_stats_map_exact__destroy(skel);
-	cg_remove("x");
-	munmap(writes, sizeof(*writes));
 }
 
 /* --- maps and cgroups that go while they are in use --- */
@@ -3310,7 +2860,7 @@ struct churn {
 static struct churn *churn;
 
 /* Through whatever map is there, to whatever cgroup is there. */
-static void churn_adder(void *arg)
+static int churn_adder(void *arg)
 {
 	unsigned int seed = 123456789 + (long)arg;
 	__u64 id;
@@ -3325,10 +2875,11 @@ static void churn_adder(void *arg)
 		else if (err != -ENOENT && err != -1)
 			__sync_fetch_and_add(&churn->bad_adds, 1);
 	}
+	return 0;
 }
 
 /* A few cgroups in each other, gone as soon as they are there. */
-static void churn_dirs(void *arg)
+static int churn_dirs(void *arg)
 {
 	char path[64];
 	int i, err;
@@ -3339,7 +2890,7 @@ static void churn_dirs(void *arg)
 			sprintf(path + strlen(path), "/%ld", (long)arg);
 			err = cg_try_make(path);
 			if (!err)
-				WRITE_ONCE(churn->ids[(long)arg * 4 + i], dir_id(workdir, path));
+				WRITE_ONCE(churn->ids[(long)arg * 4 + i], cg_id(path));
 			else
 				__sync_fetch_and_add(&churn->bad_dirs, 1);
 		}
@@ -3352,6 +2903,7 @@ static void churn_dirs(void *arg)
 		/* Let the others have cgroup_mutex too. */
 		usleep(200);
 	}
+	return 0;
 }
 
 static void test_teardown(void)
@@ -3363,9 +2915,8 @@ static void test_teardown(void)
 	pid_t pids[4];
 	__u32 count;
 
-	churn = mmap(NULL, sizeof(*churn), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-		     -1, 0);
-	if (!ASSERT_NEQ(churn, MAP_FAILED, "mmap"))
+	churn = shared_alloc(sizeof(*churn));
+	if (!churn)
 		return;
 	attr = map_attr(x, CGROUP_STATS_ELEMS);
 	skel = load(x, -1, "add_nth start_wq_nth");
@@ -3439,7 +2990,7 @@ static void test_close(void)
 		skel = load(x, -1, "kind_tp_btf kind_raw_tp");
 		if (!skel)
 			break;
-		skel->bss->target_id = i % 2 ? x : dir_id(workdir, "x/y");
+		skel->bss->target_id = i % 2 ? x : cg_id("x/y");
 		skel->bss->target_tid = sys_gettid();
 		ASSERT_OK(cgroup_stats_map__attach(skel), "attach");
 		sys_gettid();
@@ -3455,17 +3006,6 @@ static void test_close(void)
 
 /* --- memory --- */
 
-static long long cg_read(const char *path)
-{
-	char buf[64] = "";
-	int fd = openat(workdir, path, O_RDONLY);
-
-	if (fd < 0 || read(fd, buf, sizeof(buf) - 1) < 0)
-		buf[0] = 0;
-	close(fd);
-	return buf[0] ? atoll(buf) : -1;
-}
-
 #define NR_HELD 100
 
 struct memory {
@@ -3477,28 +3017,28 @@ struct memory {
 };
 
 /* In a cgroup of its own, which pays for its maps. */
-static void use_memory(void *arg)
+static int use_memory(void *arg)
 {
 	struct memory *m = arg;
 	int i, fd, fds[NR_HELD];
 	struct map_attr attr;
 
 	if (cg_join("m"))
-		return;
+		return 0;
 	attr = map_attr(m->x, 64);
 	for (i = 0; i < 20; i++)
 		close(map_try(&attr));
-	m->before = cg_read("m/memory.current");
+	m->before = cg_read("m", "memory.current");
 
 	for (i = 0; i < NR_HELD; i++)
 		fds[i] = map_try(&attr);
-	m->one = map_fdinfo(fds[0], "memlock:");
-	m->held = cg_read("m/memory.current");
+	m->one = map_memory(fds[0]);
+	m->held = cg_read("m", "memory.current");
 
 	/* What somebody else's mkdir() needs for them. */
 	WRITE_ONCE(m->step, 1);
 	wait_until(READ_ONCE(m->step) == 2);
-	m->grown = cg_read("m/memory.current");
+	m->grown = cg_read("m", "memory.current");
 	WRITE_ONCE(m->step, 3);
 	wait_until(READ_ONCE(m->step) == 4);
 
@@ -3510,9 +3050,10 @@ static void use_memory(void *arg)
 		close(fd);
 	}
 	/* It is freed a while after. */
-	m->back = wait_until((m->freed = cg_read("m/memory.current")) <
+	m->back = wait_until((m->freed = cg_read("m", "memory.current")) <
 			     m->before + m->one * NR_HELD / 4);
 	cg_join("..");
+	return 0;
 }
 
 static void test_memory(void)
@@ -3522,8 +3063,8 @@ static void test_memory(void)
 	pid_t pid;
 	int i;
 
-	m = mmap(NULL, sizeof(*m), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (!ASSERT_NEQ(m, MAP_FAILED, "mmap"))
+	m = shared_alloc(sizeof(*m));
+	if (!m)
 		return;
 	m->x = cg_make("x");
 	for (i = 0; i < 4; i++) {
@@ -3531,7 +3072,7 @@ static void test_memory(void)
 		cg_make(path);
 	}
 	cg_make("m");
-	if (cg_read("m/memory.current") < 0) {
+	if (cg_read("m", "memory.current") < 0) {
 		test__skip();
 		goto out;
 	}
@@ -3568,23 +3109,9 @@ out:
 
 /* --- the test --- */
 
-static int setup(void)
-{
-	find_cpus();
-	if (!ASSERT_OK(setup_cgroup_environment(), "setup_cgroup_environment"))
-		return -1;
-	workdir = create_and_get_cgroup("");
-	if (!ASSERT_GE(workdir, 0, "workdir"))
-		return -1;
-	return 0;
-}
-
 void serial_test_cgroup_stats_map(void)
 {
-	static const struct {
-		const char *name;
-		void (*fn)(void);
-	} tests[] = {
+	static const struct subtest tests[] = {
 		{ "totals", test_totals },
 		{ "cancel", test_cancel },
 		{ "parent_later", test_parent_later },
@@ -3601,6 +3128,9 @@ void serial_test_cgroup_stats_map(void)
 		{ "endless_types", test_endless_types },
 		{ "roots", test_roots },
 		{ "syscalls", test_syscalls },
+		{ "descriptors", test_descriptors },
+		{ "unprivileged", test_unprivileged },
+		{ "token", test_token },
 		{ "batch", test_batch },
 		{ "info", test_info },
 		{ "memlock", test_memlock },
@@ -3611,24 +3141,12 @@ void serial_test_cgroup_stats_map(void)
 		{ "in_flush", test_in_flush },
 		{ "nmi", test_nmi },
 		{ "exiting", test_exiting },
-		{ "exact", test_exact },
-		{ "read_your_writes", test_read_your_writes },
 		{ "teardown", test_teardown },
 		{ "close", test_close },
 		{ "memory", test_memory },
 	};
-	int i;
 
-	if (setup())
-		goto out;
-	for (i = 0; i < ARRAY_SIZE(tests); i++) {
-		if (test__start_subtest(tests[i].name))
-			tests[i].fn();
-	}
-out:
-	if (workdir >= 0)
-		close(workdir);
-	cleanup_cgroup_environment();
+	run_subtests(tests, ARRAY_SIZE(tests));
 }
 
 void test_cgroup_stats_map_fail(void)

@@ -6,36 +6,20 @@
  */
 #define _GNU_SOURCE
 #include <limits.h>
-#include <sched.h>
-#include <sys/prctl.h>
-#include <linux/perf_event.h>
-#include <test_progs.h>
-#include <bpf/btf.h>
-#include "cgroup_helpers.h"
+#include "cgroup_stats_helpers.h"
 #include "../progs/cgroup_stats_values.h"
 #include "cgroup_stats_values.skel.h"
 
 #define PIN		"/sys/fs/bpf/cgroup_stats_values"
 #define MAX_ELEMS	1024
 #define MAX_SIZE	4096
-#define NO_ID		0x4000000000000000ULL
 
 /* --- cgroups: three levels, one below the other --- */
 
 #define LEVELS	3
 #define LEAF	(LEVELS - 1)
 
-static const char * const paths[LEVELS] = { "/a", "/a/b", "/a/b/c" };
-
-static __u64 cg_make(const char *path)
-{
-	int fd = create_and_get_cgroup(path);
-
-	if (!ASSERT_GE(fd, 0, path))
-		return 0;
-	close(fd);
-	return get_cgroup_id(path);
-}
+static const char * const paths[LEVELS] = { "a", "a/b", "a/b/c" };
 
 static void tree_make(__u64 *ids)
 {
@@ -50,75 +34,10 @@ static void tree_remove(void)
 	int i;
 
 	for (i = LEAF; i >= 0; i--)
-		remove_cgroup(paths[i]);
+		cg_remove(paths[i]);
 }
 
 /* --- the model --- */
-
-enum op { OP_SUM, OP_MAX, OP_MIN };
-
-struct elem {
-	__u32 width;
-	bool is_signed;
-	enum op op;
-};
-
-/* Values are kept as 64 bits, as the element's type is converted to them in C. */
-static __u64 convert(struct elem e, __u64 value)
-{
-	if (e.width == 4)
-		return e.is_signed ? (__u64)(__s32)value : (__u32)value;
-	return value;
-}
-
-static __u64 smallest(struct elem e)
-{
-	if (!e.is_signed)
-		return 0;
-	return e.width == 4 ? (__u64)INT_MIN : (__u64)LLONG_MIN;
-}
-
-static __u64 largest(struct elem e)
-{
-	if (e.is_signed)
-		return e.width == 4 ? INT_MAX : LLONG_MAX;
-	return e.width == 4 ? UINT_MAX : ULLONG_MAX;
-}
-
-static __u64 identity(struct elem e)
-{
-	switch (e.op) {
-	case OP_MAX:
-		return smallest(e);
-	case OP_MIN:
-		return largest(e);
-	default:
-		return 0;
-	}
-}
-
-static bool less(struct elem e, __u64 a, __u64 b)
-{
-	return e.is_signed ? (__s64)a < (__s64)b : a < b;
-}
-
-static __u64 merge(struct elem e, __u64 a, __u64 b)
-{
-	switch (e.op) {
-	case OP_MAX:
-		return less(e, a, b) ? b : a;
-	case OP_MIN:
-		return less(e, a, b) ? a : b;
-	default:
-		return convert(e, a + b);
-	}
-}
-
-/* Element @i of a value as the map has it. */
-static __u64 get(struct elem e, const void *value, int i)
-{
-	return convert(e, e.width == 4 ? ((const __u32 *)value)[i] : ((const __u64 *)value)[i]);
-}
 
 struct model {
 	struct elem elems[MAX_ELEMS];
@@ -132,7 +51,7 @@ static void model_clear(struct model *m, int level)
 	int i;
 
 	for (i = 0; i < m->nr; i++)
-		m->total[level][i] = identity(m->elems[i]);
+		m->total[level][i] = elem_identity(m->elems[i]);
 }
 
 static void model_init(struct model *m, struct elem e, int nr, __u32 flags)
@@ -152,7 +71,7 @@ static void model_add(struct model *m, int level, int i, __s64 sample)
 	struct elem e = m->elems[i];
 
 	do {
-		m->total[level][i] = merge(e, m->total[level][i], convert(e, sample));
+		m->total[level][i] = elem_merge(e, m->total[level][i], elem_convert(e, sample));
 	} while (!(m->flags & BPF_F_NO_HIERARCHY) && --level >= 0);
 }
 
@@ -166,79 +85,16 @@ struct run {
 	struct model model;
 };
 
-static const __u32 all_flags[] = {
-	0, BPF_F_NO_PERCPU, BPF_F_NO_HIERARCHY, BPF_F_NO_PERCPU | BPF_F_NO_HIERARCHY,
-};
-
-static const char *flags_name(__u32 flags)
-{
-	if (flags & BPF_F_NO_PERCPU)
-		return flags & BPF_F_NO_HIERARCHY ? "NO_PERCPU | NO_HIERARCHY" : "NO_PERCPU";
-	return flags & BPF_F_NO_HIERARCHY ? "NO_HIERARCHY" : "no flags";
-}
-
-/* --- CPUs and programs --- */
-
-static int cpus[CPU_SETSIZE], nr_cpus;
-static cpu_set_t all_cpus;
-
-static void find_cpus(void)
-{
-	int cpu;
-
-	nr_cpus = 0;
-	if (!ASSERT_OK(sched_getaffinity(0, sizeof(all_cpus), &all_cpus), "sched_getaffinity"))
-		return;
-	for (cpu = 0; cpu < CPU_SETSIZE; cpu++) {
-		if (CPU_ISSET(cpu, &all_cpus))
-			cpus[nr_cpus++] = cpu;
-	}
-}
-
-static void pin_to(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	sched_setaffinity(0, sizeof(set), &set);
-}
-
-#define THIS_CPU -1
-
-/* What the program returns; @cpu is for raw tracepoints, which interrupt it. */
-static int call(int cpu, const struct bpf_program *prog, __u64 a, __u64 b, __u64 c, __u64 d)
-{
-	__u64 args[4] = { a, b, c, d };
-	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts);
-	int err;
-
-	opts.ctx_in = args;
-	opts.ctx_size_in = sizeof(args);
-	if (cpu != THIS_CPU) {
-		opts.flags = BPF_F_TEST_RUN_ON_CPU;
-		opts.cpu = cpu;
-	}
-	err = bpf_prog_test_run_opts(bpf_program__fd(prog), &opts);
-	return err ? -1000 + err : (int)opts.retval;
-}
+/* --- programs and maps --- */
 
 static struct cgroup_stats_values *open_skel(const char *names)
 {
 	struct cgroup_stats_values *skel = cgroup_stats_values__open();
-	char *copy, *name, *pos;
-	struct bpf_program *prog;
 	struct bpf_map *map;
 
 	if (!ASSERT_OK_PTR(skel, "open"))
 		return NULL;
-	copy = strdup(names);
-	for (name = strtok_r(copy, " ", &pos); name; name = strtok_r(NULL, " ", &pos)) {
-		prog = bpf_object__find_program_by_name(skel->obj, name);
-		if (ASSERT_OK_PTR(prog, name))
-			bpf_program__set_autoload(prog, true);
-	}
-	free(copy);
+	autoload(skel->obj, names);
 	bpf_object__for_each_map(map, skel->obj) {
 		if (!bpf_map__is_internal(map))
 			bpf_map__set_autocreate(map, false);
@@ -262,62 +118,11 @@ static struct cgroup_stats_values *load(int fd, __u32 width, const char *names)
 	return NULL;
 }
 
-/* --- maps --- */
-
-struct array {
-	struct elem elem;
-	__u32 nr;
-};
-
-/* A map whose value is a struct of @nr arrays, each with the tag of its operation. */
-static int make_map(__u64 root, __u32 flags, const struct array *arrays, int nr)
-{
-	static const char * const tags[] = {
-		[OP_MAX] = "cgroup_stats:max",
-		[OP_MIN] = "cgroup_stats:min",
-	};
-	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = flags, .map_extra = root);
-	struct btf *btf = btf__new_empty();
-	__u32 width, size = 0, off = 0;
-	int i, id, types[8], fd = -1;
-	char name[2] = "a";	/* no digits, so that bpffs' only ones are values */
-
-	if (!ASSERT_OK_PTR(btf, "btf__new_empty"))
-		return -1;
-	opts.btf_key_type_id = btf__add_int(btf, "u64", 8, 0);
-	for (i = 0; i < nr; i++) {
-		width = arrays[i].elem.width;
-		id = btf__add_int(btf, "int", width,
-				  arrays[i].elem.is_signed ? BTF_INT_SIGNED : 0);
-		types[i] = btf__add_array(btf, opts.btf_key_type_id, id, arrays[i].nr);
-		size += width * arrays[i].nr;
-	}
-	id = btf__add_struct(btf, "value", size);
-	for (i = 0; i < nr; i++) {
-		btf__add_field(btf, name, types[i], off * 8, 0);
-		name[0]++;
-		off += arrays[i].elem.width * arrays[i].nr;
-	}
-	for (i = 0; i < nr; i++) {
-		if (tags[arrays[i].elem.op])
-			btf__add_decl_tag(btf, tags[arrays[i].elem.op], id, i);
-	}
-	opts.btf_value_type_id = id;
-	if (ASSERT_OK(btf__load_into_kernel(btf), "btf__load_into_kernel")) {
-		opts.btf_fd = btf__fd(btf);
-		fd = bpf_map_create(BPF_MAP_TYPE_CGROUP_STATS, "values", sizeof(__u64), size, 0,
-				    &opts);
-		ASSERT_GE(fd, 0, "create map");
-	}
-	btf__free(btf);
-	return fd;
-}
-
 static int make_map_of(__u64 root, __u32 flags, struct elem e, __u32 nr)
 {
 	struct array array = { e, nr };
 
-	return make_map(root, flags, &array, 1);
+	return map_make_of(root, flags, &array, 1);
 }
 
 /* --- readers: each says whether it sees what the model does --- */
@@ -330,7 +135,7 @@ static bool same(const struct run *r, int level, const void *value, const char *
 	int i;
 
 	for (i = 0; i < m->nr; i++) {
-		seen = get(m->elems[i], value, i);
+		seen = elem_get(m->elems[i], value, i);
 		if (seen == m->total[level][i])
 			continue;
 		snprintf(what, sizeof(what), "%s, %s: element %d of %s", r->name, reader, i,
@@ -399,7 +204,7 @@ static bool check_program(const struct run *r)
 
 	for (level = 0; level < LEVELS; level++) {
 		memset(r->skel->bss->seen, 0x5a, sizeof(r->skel->bss->seen));
-		if (!ASSERT_OK(call(THIS_CPU, r->skel->progs.look, r->ids[level], 0, 0, 0), "look"))
+		if (!ASSERT_OK(run(r->skel->progs.look, r->ids[level], 0, 0), "look"))
 			return false;
 		for (i = 0; i < VALUES_ELEMS; i++)
 			memcpy(value + i * width, &r->skel->bss->seen[i], width);
@@ -426,7 +231,7 @@ static int parse_line(const char *text, __u64 id, struct elem e, __u8 *value)
 	while (nr <= VALUES_ELEMS && (pos += strcspn(pos, "-0123456789")) < end) {
 		number = *pos == '-' ? strtoll(pos, &next, 10) : strtoull(pos, &next, 10);
 		/* A signed number that is printed as a large one is wrong. */
-		if (convert(e, number) != number)
+		if (elem_convert(e, number) != number)
 			return -ERANGE;
 		memcpy(value + nr++ * e.width, &number, e.width);
 		pos = next;
@@ -470,7 +275,7 @@ static bool check_all(const struct run *r)
 static bool add(struct run *r, int cpu, int level, int i, __s64 sample)
 {
 	model_add(&r->model, level, i, sample);
-	return ASSERT_OK(call(cpu, r->skel->progs.add, r->ids[level], i, sample, 0), r->name);
+	return ASSERT_OK(run_on(cpu, r->skel->progs.add, r->ids[level], i, sample, 0), r->name);
 }
 
 static bool run_begin(struct run *r, struct elem e, __u32 flags, const char *programs)
@@ -527,14 +332,6 @@ static const __s64 edges[] = {
 #define ELEM_RANDOM	ARRAY_SIZE(edges)
 #define NR_RANDOM	(ELEM_NONE - ELEM_RANDOM)
 
-static __u64 xrand(__u64 *seed)
-{
-	*seed ^= *seed << 13;
-	*seed ^= *seed >> 7;
-	*seed ^= *seed << 17;
-	return *seed;
-}
-
 /* Each of the edges by itself, then one after the other. */
 static bool add_edges(struct run *r)
 {
@@ -564,11 +361,11 @@ static bool add_random(struct run *r)
 	int i, n;
 
 	for (n = 0; n < 200; n++) {
-		i = xrand(&seed) % NR_RANDOM;
-		if (!add(r, cpus[xrand(&seed) % nr_cpus], xrand(&seed) % LEVELS, ELEM_RANDOM + i,
-			 (__s64)xrand(&seed) >> (i * 64 / NR_RANDOM)))
+		i = xrand64(&seed) % NR_RANDOM;
+		if (!add(r, cpus[xrand64(&seed) % nr_cpus], xrand64(&seed) % LEVELS,
+			 ELEM_RANDOM + i, (__s64)xrand64(&seed) >> (i * 64 / NR_RANDOM)))
 			return false;
-		if (n % 8 == 0 && !check_lookup(r, xrand(&seed) % LEVELS))
+		if (n % 8 == 0 && !check_lookup(r, xrand64(&seed) % LEVELS))
 			return false;
 	}
 	return check_all(r);
@@ -593,9 +390,9 @@ static bool add_some(struct run *r, __u64 *seed)
 	int i, level;
 
 	for (i = 0; i < VALUES_ELEMS; i += 4) {
-		level = xrand(seed) % LEVELS;
-		if (!add(r, cpus[xrand(seed) % nr_cpus], level, i, (__s64)xrand(seed) >> i) ||
-		    !add(r, cpus[xrand(seed) % nr_cpus], LEAF, i, (__s64)xrand(seed) >> i))
+		level = xrand64(seed) % LEVELS;
+		if (!add(r, cpus[xrand64(seed) % nr_cpus], level, i, (__s64)xrand64(seed) >> i) ||
+		    !add(r, cpus[xrand64(seed) % nr_cpus], LEAF, i, (__s64)xrand64(seed) >> i))
 			return false;
 	}
 	return true;
@@ -609,9 +406,9 @@ static void check_removed(struct run *r)
 	/* What has been read, and what has not. */
 	if (!add_some(r, &seed) || !check_lookups(r) || !add_some(r, &seed))
 		return;
-	remove_cgroup(paths[LEAF]);
+	cg_remove(paths[LEAF]);
 	if (!ASSERT_EQ(bpf_map_lookup_elem(r->fd, &gone, value), -ENOENT, "removed") ||
-	    !ASSERT_EQ(call(THIS_CPU, r->skel->progs.add, gone, 0, 1, 0), -ENOENT, "add") ||
+	    !ASSERT_EQ(run_on(THIS_CPU, r->skel->progs.add, gone, 0, 1, 0), -ENOENT, "add") ||
 	    !check_lookup(r, 0) || !check_lookup(r, 1) || !check_batch(r, LEAF))
 		return;
 
@@ -622,8 +419,8 @@ static void check_removed(struct run *r)
 		return;
 
 	/* From the leaf over the middle, all that ever was ends in the root. */
-	remove_cgroup(paths[LEAF]);
-	remove_cgroup(paths[1]);
+	cg_remove(paths[LEAF]);
+	cg_remove(paths[1]);
 	check_lookup(r, 0);
 	check_batch(r, 1);
 	cg_make(paths[1]);
@@ -645,20 +442,20 @@ static void check_arguments(struct run *r)
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(progs); i++) {
-		ASSERT_EQ(call(THIS_CPU, progs[i], id, VALUES_ELEMS, 5, 0), -E2BIG, r->name);
-		ASSERT_EQ(call(THIS_CPU, progs[i], id, 2 * VALUES_ELEMS, 5, 0), -E2BIG, r->name);
-		ASSERT_EQ(call(THIS_CPU, progs[i], id, UINT_MAX, 5, 0), -E2BIG, r->name);
-		ASSERT_EQ(call(THIS_CPU, progs[i], id, 0, 5, 1), -EINVAL, r->name);
-		ASSERT_EQ(call(THIS_CPU, progs[i], id, 0, 5, 1ULL << 63), -EINVAL, r->name);
-		ASSERT_EQ(call(THIS_CPU, progs[i], NO_ID, 0, 5, 0), -ENOENT, r->name);
+		ASSERT_EQ(run_on(THIS_CPU, progs[i], id, VALUES_ELEMS, 5, 0), -E2BIG, r->name);
+		ASSERT_EQ(run_on(THIS_CPU, progs[i], id, 2 * VALUES_ELEMS, 5, 0), -E2BIG, r->name);
+		ASSERT_EQ(run_on(THIS_CPU, progs[i], id, UINT_MAX, 5, 0), -E2BIG, r->name);
+		ASSERT_EQ(run_on(THIS_CPU, progs[i], id, 0, 5, 1), -EINVAL, r->name);
+		ASSERT_EQ(run_on(THIS_CPU, progs[i], id, 0, 5, 1ULL << 63), -EINVAL, r->name);
+		ASSERT_EQ(run_on(THIS_CPU, progs[i], NO_ID, 0, 5, 0), -ENOENT, r->name);
 		/* This task is in none of them. */
-		ASSERT_EQ(call(THIS_CPU, progs[i], 0, 0, 5, 0), -ENOENT, r->name);
+		ASSERT_EQ(run_on(THIS_CPU, progs[i], 0, 0, 5, 0), -ENOENT, r->name);
 	}
 	/* None of it counts, and the last index does. */
 	check_lookups(r);
 	for (i = 0; i < ARRAY_SIZE(progs); i++) {
 		model_add(&r->model, LEAF, VALUES_ELEMS - 1, 7);
-		ASSERT_OK(call(THIS_CPU, progs[i], id, VALUES_ELEMS - 1, 7, 0), r->name);
+		ASSERT_OK(run_on(THIS_CPU, progs[i], id, VALUES_ELEMS - 1, 7, 0), r->name);
 	}
 	check_lookups(r);
 }
@@ -681,7 +478,7 @@ static void check_size(struct run *r, struct elem e, __u32 nr, __u32 flags)
 	r->skel = load(r->fd, e.width, "add");
 	if (!r->skel)
 		goto out;
-	ASSERT_EQ(call(THIS_CPU, r->skel->progs.add, r->ids[LEAF], nr, 1, 0), -E2BIG, r->name);
+	ASSERT_EQ(run_on(THIS_CPU, r->skel->progs.add, r->ids[LEAF], nr, 1, 0), -E2BIG, r->name);
 	for (i = 0; i < nr; i += i % 7 + 1)
 		add(r, cpus[i % nr_cpus], i % LEVELS, i, i * 3 + 1);
 	add(r, cpus[0], LEAF, nr - 1, -5);
@@ -796,16 +593,16 @@ static void check_mixed(struct run *r, const struct mixed *mix, __u32 flags)
 	check_lookups(r);
 
 	for (n = 0; n < 40; n++) {
-		level = xrand(&seed) % LEVELS;
-		bucket = xrand(&seed) % MIXED_BUCKETS;
-		sample = (__s64)xrand(&seed) >> n;
+		level = xrand64(&seed) % LEVELS;
+		bucket = xrand64(&seed) % MIXED_BUCKETS;
+		sample = (__s64)xrand64(&seed) >> n;
 		for (i = 0; i < ARRAY_SIZE(members32); i++)
 			model_add(&r->model, level, mix->members[i].index,
 				  (__u64)sample * (i + 1));
 		model_add(&r->model, level, mix->hist + bucket, 1);
 		model_add(&r->model, level, mix->peaks + bucket, sample);
 		pin_to(cpus[n % nr_cpus]);
-		if (!ASSERT_OK(call(THIS_CPU, prog, r->ids[level], sample, bucket, 0), r->name) ||
+		if (!ASSERT_OK(run_on(THIS_CPU, prog, r->ids[level], sample, bucket, 0), r->name) ||
 		    !check_lookups(r))
 			break;
 	}
@@ -863,11 +660,11 @@ static void check_add_inner(struct run *r, int template)
 	    !ASSERT_OK(bpf_map_update_elem(bpf_map__fd(skel->maps.maps), &zero, &r->fd, 0),
 		       "update outer map"))
 		goto out;
-	ASSERT_OK(call(cpus[0], skel->progs.add_inner, r->ids[LEAF], r->model.nr - 1, -7, 0),
+	ASSERT_OK(run_on(cpus[0], skel->progs.add_inner, r->ids[LEAF], r->model.nr - 1, -7, 0),
 		  r->name);
-	ASSERT_OK(call(cpus[nr_cpus - 1], skel->progs.add_inner, r->ids[1], r->model.nr - 1, 9, 0),
+	ASSERT_OK(add_on(cpus[nr_cpus - 1], skel->progs.add_inner, r->ids[1], r->model.nr - 1, 9),
 		  r->name);
-	ASSERT_EQ(call(THIS_CPU, skel->progs.add_inner, r->ids[1], r->model.nr, 1, 0), -E2BIG,
+	ASSERT_EQ(run_on(THIS_CPU, skel->progs.add_inner, r->ids[1], r->model.nr, 1, 0), -E2BIG,
 		  r->name);
 	model_add(&r->model, LEAF, r->model.nr - 1, -7);
 	model_add(&r->model, 1, r->model.nr - 1, 9);
@@ -909,25 +706,8 @@ static void test_inner_maps(void)
 
 /* --- memory --- */
 
-/* What fdinfo says that the map has. */
-static long long memory_of(int fd)
-{
-	long long size = -1;
-	char path[64], line[256];
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
-	f = fopen(path, "r");
-	if (!f)
-		return -1;
-	while (fgets(line, sizeof(line), f))
-		sscanf(line, "memlock: %lld", &size);
-	fclose(f);
-	return size;
-}
-
 #define NR_MORE		5
-#define MEMORY_FIXED	32	/* of an entry, whatever the elements */
+#define MEMORY_FIXED	24	/* of an entry, whatever the elements */
 
 /* Memory of one more entry: that of @fd grows with the cgroups by nothing else. */
 static long long memory_per_entry(int fd, const char *name)
@@ -936,29 +716,29 @@ static long long memory_per_entry(int fd, const char *name)
 	char path[32];
 	int i;
 
-	sizes[0] = memory_of(fd);
+	sizes[0] = map_memory(fd);
 	for (i = 0; i < NR_MORE; i++) {
-		snprintf(path, sizeof(path), "/a/more%d", i);
+		snprintf(path, sizeof(path), "a/more%d", i);
 		cg_make(path);
-		sizes[i + 1] = memory_of(fd);
+		sizes[i + 1] = map_memory(fd);
 	}
 	one = (sizes[NR_MORE] - sizes[0]) / NR_MORE;
 	for (i = 0; i < NR_MORE; i++) {
 		ASSERT_EQ(sizes[i + 1] - sizes[i], one, name);
-		snprintf(path, sizeof(path), "/a/more%d", i);
-		remove_cgroup(path);
+		snprintf(path, sizeof(path), "a/more%d", i);
+		cg_remove(path);
 	}
 	return one;
 }
 
 /*
  * As documented: two arrays of elements and a mark for each 8 of them, both in whole
- * words, for what was added, and the same again for the totals. With BPF_F_NO_PERCPU
+ * words, for what was added, and two arrays for the totals. With BPF_F_NO_PERCPU
  * the former is there once, and not for each CPU that there may be.
  */
 static void check_memory(__u64 root, struct elem e, __u32 nr)
 {
-	long long words = 2 * ((nr * e.width + 7) / 8) + (nr + 63) / 64;
+	long long arrays = 2 * ((nr * e.width + 7) / 8), marks = (nr + 63) / 64;
 	int i, fd, copies;
 	char name[64];
 
@@ -967,8 +747,8 @@ static void check_memory(__u64 root, struct elem e, __u32 nr)
 		snprintf(name, sizeof(name), "memory of %d elements of %d, %s", nr, e.width,
 			 flags_name(all_flags[i]));
 		fd = make_map_of(root, all_flags[i], e, nr);
-		ASSERT_EQ(memory_per_entry(fd, name), MEMORY_FIXED + 8 * words * (1 + copies),
-			  name);
+		ASSERT_EQ(memory_per_entry(fd, name),
+			  MEMORY_FIXED + 8 * (arrays + (arrays + marks) * copies), name);
 		close(fd);
 	}
 }
@@ -977,261 +757,19 @@ static void test_memory(void)
 {
 	static const __u32 sizes[] = { 1, 2, 3, 64, 65, 500 };
 	static const struct elem sum64 = { 8, false, OP_SUM }, min32 = { 4, true, OP_MIN };
-	__u64 a = cg_make("/a");
+	__u64 a = cg_make("a");
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
 		check_memory(a, sum64, sizes[i]);
 		check_memory(a, min32, sizes[i]);
 	}
-	remove_cgroup("/a");
-}
-
-/* --- all at once --- */
-
-#define RACE_BURSTS	500
-
-/* The skeleton's data are shared with child processes, which cannot assert. */
-struct race {
-	struct cgroup_stats_values *skel;
-	int fd;
-	__u64 reader_id;
-	__u32 width;
-};
-
-/* What a value must show at least, or at most. */
-struct bounds {
-	__u64 sum, max;
-};
-
-static void bounds_grow(struct bounds *b, const struct bounds *more)
-{
-	b->sum += more->sum;
-	b->max = MAX(b->max, more->max);
-}
-
-/* All that @source was told is there must be there. */
-static struct bounds race_low(const struct race_source *source)
-{
-	struct bounds low;
-
-	low.sum = __atomic_load_n(&source->added, __ATOMIC_ACQUIRE);
-	low.max = __atomic_load_n(&source->added_sample, __ATOMIC_ACQUIRE);
-	return low;
-}
-
-/* Nothing may be there that it has not begun. */
-static struct bounds race_high(const struct race_source *source)
-{
-	struct bounds high;
-
-	high.sum = __atomic_load_n(&source->began, __ATOMIC_ACQUIRE);
-	high.max = __atomic_load_n(&source->began_sample, __ATOMIC_ACQUIRE);
-	return high;
-}
-
-static bool race_check_elem(const struct race *race, const void *value, int i,
-			    const struct bounds *low, const struct bounds *high)
-{
-	const struct elem sum = { race->width, false, OP_SUM };
-	const struct elem max = { race->width, false, OP_MAX };
-	const struct elem min = { race->width, true, OP_MIN };
-	__u64 seen;
-
-	seen = get(sum, value, RACE_SUM * RACE_ELEMS + i);
-	if (seen < low->sum || seen > high->sum)
-		return false;
-	seen = get(max, value, RACE_MAX * RACE_ELEMS + i);
-	if (seen < low->max || seen > high->max)
-		return false;
-	seen = get(min, value, RACE_MIN * RACE_ELEMS + i);
-	if (!low->max && seen == identity(min))
-		return true;
-	return -seen >= low->max && -seen <= high->max;
-}
-
-/*
- * A sample that got lost would be covered up by the next one, so each is looked for by
- * its source before that goes on.
- */
-static bool race_check(const struct race *race)
-{
-	const struct race_source *sources = race->skel->bss->sources;
-	struct bounds low[RACE_SOURCES], high, all_low = {}, all_high = {};
-	__u8 value[MAX_SIZE];
-	bool ok = true;
-	int i;
-
-	for (i = 0; i < RACE_SOURCES; i++) {
-		low[i] = race_low(&sources[i]);
-		bounds_grow(&all_low, &low[i]);
-	}
-	if (bpf_map_lookup_elem(race->fd, &race->reader_id, value))
-		return false;
-	for (i = 0; i < RACE_SOURCES; i++) {
-		high = race_high(&sources[i]);
-		bounds_grow(&all_high, &high);
-		ok &= race_check_elem(race, value, RACE_SHARED + i, &low[i], &high);
-	}
-	for (i = 0; i < RACE_SHARED; i++)
-		ok &= race_check_elem(race, value, i, &all_low, &all_high);
-	return ok;
-}
-
-static void race_look(const struct race *race)
-{
-	if (!race_check(race))
-		__sync_fetch_and_add(&race->skel->bss->wrong, 1);
-	__sync_fetch_and_add(&race->skel->bss->checks, 1);
-}
-
-static void race_adder(const struct race *race, int source)
-{
-	int i;
-
-	pin_to(cpus[source]);
-	for (i = 0; i < RACE_BURSTS; i++) {
-		if (call(THIS_CPU, race->skel->progs.burst, source, 0, 0, 0))
-			__sync_fetch_and_add(&race->skel->bss->failed, 1);
-		race_look(race);
-	}
-}
-
-/* A process that is @source, or that only reads if there is none. */
-static pid_t race_fork(const struct race *race, int source)
-{
-	pid_t pid = fork();
-
-	if (pid)
-		return pid;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (source < RACE_SOURCES)
-		race_adder(race, source);
-	while (source >= RACE_SOURCES && !READ_ONCE(race->skel->bss->stop))
-		race_look(race);
-	_exit(0);
-}
-
-static void race_reap(pid_t pid)
-{
-	int status = -1;
-
-	if (!ASSERT_GT(pid, 0, "fork"))
-		return;
-	ASSERT_EQ(waitpid(pid, &status, 0), pid, "waitpid");
-	ASSERT_EQ(status, 0, "status of child");
-}
-
-static struct bpf_link *race_timer(const struct race *race, int cpu)
-{
-	struct perf_event_attr attr = {
-		.size = sizeof(attr),
-		.type = PERF_TYPE_SOFTWARE,
-		.config = PERF_COUNT_SW_CPU_CLOCK,
-		.sample_period = 200000,	/* ns */
-	};
-	int fd = syscall(__NR_perf_event_open, &attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
-	struct bpf_link *link;
-
-	if (!ASSERT_GE(fd, 0, "perf_event_open"))
-		return NULL;
-	link = bpf_program__attach_perf_event(race->skel->progs.on_timer, fd);
-	ASSERT_OK_PTR(link, "attach timer");
-	return link;
-}
-
-static void race_run(const struct race *race, int nr)
-{
-	struct bpf_link *timers[RACE_CPUS] = {}, *flush;
-	pid_t adders[RACE_CPUS], reader;
-	int i;
-
-	flush = bpf_program__attach(race->skel->progs.on_flush);
-	ASSERT_OK_PTR(flush, "attach to flush");
-	for (i = 0; i < nr; i++)
-		timers[i] = race_timer(race, cpus[i]);
-	reader = race_fork(race, RACE_SOURCES);
-	for (i = 0; i < nr; i++)
-		adders[i] = race_fork(race, i);
-	for (i = 0; i < nr; i++)
-		race_reap(adders[i]);
-	WRITE_ONCE(race->skel->bss->stop, true);
-	race_reap(reader);
-	for (i = 0; i < nr; i++)
-		bpf_link__destroy(timers[i]);
-	bpf_link__destroy(flush);
-	/* Those that still run have ended when this has returned. */
-	kern_sync_rcu();
-}
-
-static __u64 race_began(const struct race *race, int from, int to)
-{
-	__u64 sum = 0;
-
-	for (; from < to; from++)
-		sum += race->skel->bss->sources[from].began;
-	return sum;
-}
-
-static void check_race(const __u64 *ids, __u32 width, __u32 flags)
-{
-	const struct array arrays[RACE_OPS] = {
-		[RACE_SUM] = { { width, false, OP_SUM }, RACE_ELEMS },
-		[RACE_MAX] = { { width, false, OP_MAX }, RACE_ELEMS },
-		[RACE_MIN] = { { width, true, OP_MIN }, RACE_ELEMS },
-	};
-	int i, nr = MIN(nr_cpus, RACE_CPUS);
-	struct race race = {
-		.width = width,
-		.reader_id = ids[flags & BPF_F_NO_HIERARCHY ? LEAF : 0],
-	};
-	struct cgroup_stats_values__bss *bss;
-
-	race.fd = make_map(ids[0], flags, arrays, RACE_OPS);
-	race.skel = load(race.fd, width, "burst on_timer on_flush");
-	if (!race.skel)
-		goto out;
-	bss = race.skel->bss;
-	bss->target_id = ids[LEAF];
-	ASSERT_TRUE(race_check(&race), "before the race");
-	race_run(&race, nr);
-	/* Now that all have ended it is exact: a difference would be wrong. */
-	for (i = 0; i < RACE_SOURCES; i++)
-		ASSERT_EQ(bss->sources[i].added, bss->sources[i].began, "bursts that ended");
-	ASSERT_TRUE(race_check(&race), "after the race");
-	ASSERT_EQ(bss->wrong, 0, "lookups that were wrong");
-	ASSERT_EQ(bss->failed, 0, "adds that failed");
-	ASSERT_GE(bss->checks, nr * RACE_BURSTS, "lookups");
-	ASSERT_EQ(race_began(&race, 0, RACE_CPUS), nr * RACE_BURSTS, "bursts");
-	ASSERT_GT(race_began(&race, RACE_CPUS, RACE_FLUSH), 0, "interrupts");
-	ASSERT_GT(race_began(&race, RACE_FLUSH, RACE_SOURCES), 0, "bursts in a flush");
-	printf("u%d, %s: %llu lookups, bursts in interrupts %llu, in flushes %llu\n", width * 8,
-	       flags_name(flags), bss->checks, race_began(&race, RACE_CPUS, RACE_FLUSH),
-	       race_began(&race, RACE_FLUSH, RACE_SOURCES));
-out:
-	cgroup_stats_values__destroy(race.skel);
-	close(race.fd);
-}
-
-static void test_race(void)
-{
-	__u64 ids[LEVELS];
-	int i;
-
-	tree_make(ids);
-	for (i = 0; i < ARRAY_SIZE(all_flags); i++) {
-		check_race(ids, 4, all_flags[i]);
-		check_race(ids, 8, all_flags[i]);
-	}
-	tree_remove();
+	cg_remove("a");
 }
 
 void serial_test_cgroup_stats_values(void)
 {
-	static const struct {
-		const char *name;
-		void (*fn)(void);
-	} tests[] = {
+	static const struct subtest tests[] = {
 		{ "values", test_values },
 		{ "removed", test_removed },
 		{ "arguments", test_arguments },
@@ -1239,17 +777,7 @@ void serial_test_cgroup_stats_values(void)
 		{ "mixed", test_mixed },
 		{ "inner_maps", test_inner_maps },
 		{ "memory", test_memory },
-		{ "race", test_race },
 	};
-	int i;
 
-	find_cpus();
-	if (!ASSERT_OK(setup_cgroup_environment(), "setup_cgroup_environment"))
-		goto out;
-	for (i = 0; i < ARRAY_SIZE(tests); i++) {
-		if (test__start_subtest(tests[i].name))
-			tests[i].fn();
-	}
-out:
-	cleanup_cgroup_environment();
+	run_subtests(tests, ARRAY_SIZE(tests));
 }

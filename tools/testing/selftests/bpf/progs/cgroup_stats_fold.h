@@ -8,13 +8,11 @@
 #endif
 
 #define FOLD_ELEMS	17	/* one more than there are in two lines of marks */
-#define FOLD_IN_FOLD	(FOLD_ELEMS - 1)	/* what aggregators themselves add to */
 #define FOLD_LARGE	1024	/* 4096 bytes of elements of 4 */
 #define FOLD_CAP	100
 #define FOLD_TOP	4
 #define FOLD_EVENTS	1024
-#define FOLD_SLOTS	16	/* a power of two */
-#define FOLD_IDS	4096
+#define FOLD_IDS	64
 
 struct fold_sums {
 	__u64 n[FOLD_ELEMS];
@@ -54,7 +52,6 @@ enum {
 	FOLD_SUM,
 	FOLD_SUM_AGAIN,
 	FOLD_SUM_OTHER,
-	FOLD_SUM_AND_ADD,
 	FOLD_IGNORE,
 	NR_FOLDS,
 };

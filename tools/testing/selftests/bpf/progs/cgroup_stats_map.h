@@ -40,23 +40,6 @@ enum kind {
 	NR_KINDS,
 };
 
-/* For cgroup_stats_map_exact.c */
-#define CGROUP_STATS_SLOTS	32
-#define CGROUP_STATS_IDS	16384
-#define CGROUP_STATS_CPUS	64
-#define CGROUP_STATS_NR_SUMS	17	/* one more than there are in two lines of marks */
-
-#define CGROUP_STATS_LEAVES	32	/* of each writer; a power of two */
-
-struct cgroup_stats_sums {
-	__u64 n[CGROUP_STATS_NR_SUMS];
-};
-
-struct cgroup_stats_count {
-	__u64 n;
-	__u64 pad[7];
-};
-
 #ifdef __bpf__
 __ksym void bpf_rcu_read_lock(void);
 __ksym void bpf_rcu_read_unlock(void);

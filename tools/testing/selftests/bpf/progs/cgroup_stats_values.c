@@ -6,7 +6,6 @@
 #include <vmlinux.h>
 #include <errno.h>
 #include <bpf/bpf_helpers.h>
-#include <bpf/bpf_tracing.h>
 #include "bpf_misc.h"
 #include "cgroup_stats_values.h"
 
@@ -125,72 +124,4 @@ int mix64(__u64 *args)
 {
 	return mix(&mixed64, index64, bpf_cgroup_stats_index(struct mixed64, hist[0]),
 		   bpf_cgroup_stats_index(struct mixed64, peaks[0]), args);
-}
-
-/* The race. */
-
-struct race_source sources[RACE_SOURCES];
-__u64 last_sample;
-__u64 target_id;
-__u64 failed;
-
-/* Counted by the processes of user space. */
-__u64 checks, wrong;
-bool stop;
-
-static __always_inline void race_add(__u32 elem, __s64 sample)
-{
-	if (bpf_cgroup_stats_add(&stats, target_id, RACE_SUM * RACE_ELEMS + elem, 1, 0) ||
-	    bpf_cgroup_stats_add(&stats, target_id, RACE_MAX * RACE_ELEMS + elem, sample, 0) ||
-	    bpf_cgroup_stats_add(&stats, target_id, RACE_MIN * RACE_ELEMS + elem, -sample, 0))
-		__sync_fetch_and_add(&failed, 1);
-}
-
-/*
- * To its own element and to all that are shared. The sample is larger than all that have
- * begun, so that it shows if it gets lost. A source is not nested in itself.
- */
-static __always_inline void race_burst(__u64 nr)
-{
-	struct race_source *source;
-	__u64 sample;
-	int i;
-
-	if (nr >= RACE_SOURCES)
-		return;
-	source = &sources[nr];
-	sample = __sync_fetch_and_add(&last_sample, 1) + 1;
-	source->began_sample = sample;
-	__sync_fetch_and_add(&source->began, 1);
-	race_add(RACE_SHARED + nr, sample);
-	for (i = 0; i < RACE_SHARED; i++)
-		race_add(i, sample);
-	__sync_fetch_and_add(&source->added, 1);
-	source->added_sample = sample;
-}
-
-SEC("?syscall")
-int burst(__u64 *args)
-{
-	race_burst(args[0]);
-	return 0;
-}
-
-SEC("?perf_event")
-int on_timer(void *ctx)
-{
-	__u32 cpu = bpf_get_smp_processor_id();
-
-	if (cpu < RACE_CPUS)
-		race_burst(RACE_CPUS + cpu);
-	return 0;
-}
-
-/* In a flush, under rstat's lock, so one at a time. */
-SEC("?fentry/bpf_rstat_flush")
-int BPF_PROG(on_flush, struct cgroup *cgrp, struct cgroup *parent, int cpu)
-{
-	if (bpf_get_prandom_u32() % 8 == 0)
-		race_burst(RACE_FLUSH);
-	return 0;
 }

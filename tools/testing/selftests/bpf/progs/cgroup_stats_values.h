@@ -67,27 +67,4 @@ DEFINE_MIXED(mixed64, __u64, __s64);
 	x(queue[2].shortest, OP_MIN)				\
 	x(smallest, OP_MIN)
 
-/*
- * The race: each source of samples has an element of its own and adds to some that
- * all share, by each operation. Sources are a process and a timer on each CPU, and
- * the flush itself.
- */
-#define RACE_CPUS	16
-#define RACE_FLUSH	(2 * RACE_CPUS)
-#define RACE_SOURCES	(2 * RACE_CPUS + 1)
-#define RACE_SHARED	96
-#define RACE_ELEMS	(RACE_SHARED + RACE_SOURCES)	/* of each operation */
-
-enum { RACE_SUM, RACE_MAX, RACE_MIN, RACE_OPS };
-
-/*
- * Bursts of a source, how many and the sample of the last one: those that it began, and
- * those that are in the map.
- */
-struct race_source {
-	__u64 began, began_sample;
-	__u64 added, added_sample;
-	__u64 pad[4];	/* up to a cache line */
-};
-
 #endif

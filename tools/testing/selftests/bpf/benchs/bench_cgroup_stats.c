@@ -1,0 +1,892 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What statistics per cgroup cost: by BPF_MAP_TYPE_CGROUP_STATS, and by what there was
+ * before. One benchmark for each kind of work:
+ *
+ *	cgroup-stats-add	an add to the current task's cgroup
+ *	cgroup-stats-add-id	an add to a cgroup by its id
+ *	cgroup-stats-flush	the flush of a cgroup that changed on one CPU
+ *	cgroup-stats-flush-idle	a flush where nothing has changed, per possible CPU
+ *	cgroup-stats-read-all	a read of all cgroups, per cgroup
+ *	cgroup-stats-mkdir	mkdir() and rmdir() of a cgroup
+ *	cgroup-stats-memory	bytes per cgroup
+ *
+ * All of it is done once, a fixed number of times, and --duration only has to be long
+ * enough: where a virtual machine counts its time in instructions, the result is the
+ * same each time. See benchs/run_bench_cgroup_stats.sh.
+ */
+#include <argp.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <stdarg.h>
+#include <sys/stat.h>
+#include <bpf/btf.h>
+#include "bench.h"
+#include "progs/cgroup_stats_bench.h"
+#include "cgroup_stats_bench.skel.h"
+
+#define CGROUPS		"/sys/fs/cgroup"
+#define ROOT		CGROUPS "/cgroup_stats_bench"
+#define NR_ADDS		10000
+#define NR_MKDIRS	50
+#define NR_MKDIR_ROUNDS	31
+
+static struct {
+	const char *variant;
+	__u32 elements;
+	__u32 dirty;
+	__u32 cgroups;
+	__u32 fanout;
+	__u32 every;
+	__u32 maps;
+	__u32 rounds;
+	bool controllers;
+} args = {
+	.variant = "map",
+	.elements = 1,
+	.dirty = 1,
+	.cgroups = 1,
+	.fanout = 10,
+	.every = 1,
+	.maps = 1,
+	.rounds = 5,
+};
+
+enum {
+	ARG_VARIANT = 12000,
+	ARG_ELEMENTS,
+	ARG_DIRTY,
+	ARG_CGROUPS,
+	ARG_FANOUT,
+	ARG_EVERY,
+	ARG_MAPS,
+	ARG_ROUNDS,
+	ARG_CONTROLLERS,
+};
+
+static const struct argp_option opts[] = {
+	{ "variant", ARG_VARIANT, "NAME", 0,
+	  "map, with _max, _min, _u32, _shared or _flat behind it, or another way" },
+	{ "elements", ARG_ELEMENTS, "N", 0, "Elements of a value: 1 to 512" },
+	{ "dirty", ARG_DIRTY, "N", 0, "Those of them that change" },
+	{ "cgroups", ARG_CGROUPS, "N", 0, "Cgroups" },
+	{ "fanout", ARG_FANOUT, "N", 0, "Children of each of them" },
+	{ "every", ARG_EVERY, "N", 0, "How many of them one is changed of" },
+	{ "maps", ARG_MAPS, "N", 0, "Maps that reach the cgroups; 0: none" },
+	{ "rounds", ARG_ROUNDS, "N", 0, "How often to measure; the smallest counts" },
+	{ "controllers", ARG_CONTROLLERS, NULL, 0, "Have the memory controller in all cgroups" },
+	{},
+};
+
+static __u32 parse_number(const char *arg, __u32 min, __u32 max, struct argp_state *state)
+{
+	char *end;
+	long n = strtol(arg, &end, 10);
+
+	if (*end || n < min || n > max) {
+		fprintf(stderr, "invalid number: %s, it must be %u to %u\n", arg, min, max);
+		argp_usage(state);
+	}
+	return n;
+}
+
+static error_t parse_arg(int key, char *arg, struct argp_state *state)
+{
+	switch (key) {
+	case ARG_VARIANT:
+		args.variant = arg;
+		break;
+	case ARG_ELEMENTS:
+		args.elements = parse_number(arg, 1, BENCH_ELEMS, state);
+		break;
+	case ARG_DIRTY:
+		args.dirty = parse_number(arg, 1, BENCH_ELEMS, state);
+		break;
+	case ARG_CGROUPS:
+		args.cgroups = parse_number(arg, 1, BENCH_CGROUPS, state);
+		break;
+	case ARG_FANOUT:
+		args.fanout = parse_number(arg, 1, BENCH_CGROUPS, state);
+		break;
+	case ARG_EVERY:
+		args.every = parse_number(arg, 1, BENCH_CGROUPS, state);
+		break;
+	case ARG_MAPS:
+		args.maps = parse_number(arg, 0, 1024, state);
+		break;
+	case ARG_ROUNDS:
+		args.rounds = parse_number(arg, 1, 1000, state);
+		break;
+	case ARG_CONTROLLERS:
+		args.controllers = true;
+		break;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+	return 0;
+}
+
+const struct argp bench_cgroup_stats_argp = {
+	.options = opts,
+	.parser = parse_arg,
+};
+
+static struct cgroup_stats_bench *skel;
+static int nr_maps;
+static int maps[1024];
+/* What an operation took, in ns, and what its unit is. */
+static double result;
+static const char *unit = "ns/op";
+
+static _Noreturn void fail(const char *fmt, ...)
+{
+	int err = errno;
+	va_list ap;
+
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, ": %s\n", strerror(err));
+	exit(1);
+}
+
+static bool is_variant(const char *name)
+{
+	return !strcmp(args.variant, name);
+}
+
+static bool is_map(void)
+{
+	return !strncmp(args.variant, "map", 3);
+}
+
+static bool has_suffix(const char *suffix)
+{
+	return is_map() && strstr(args.variant, suffix);
+}
+
+static void validate(void)
+{
+	if (env.producer_cnt != 1 || env.consumer_cnt) {
+		fprintf(stderr, "benchmark needs one producer and no consumer!\n");
+		exit(1);
+	}
+	if (args.dirty > args.elements) {
+		fprintf(stderr, "only elements can be dirty!\n");
+		exit(1);
+	}
+}
+
+/* --- a tree of cgroups: cgroup i is a child of (i - 1) / fanout, and the first is ROOT --- */
+
+static struct node {
+	__u64 id;	/* first, for compare_id() */
+	char *path;
+} *tree;
+
+static void write_file(const char *dir, const char *name, const char *text)
+{
+	char path[PATH_MAX];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	fd = open(path, O_WRONLY);
+	if (fd < 0 || write(fd, text, strlen(text)) != strlen(text))
+		fail("cannot write %s to %s", text, path);
+	close(fd);
+}
+
+static long read_file(const char *dir, const char *name, char *text, size_t size)
+{
+	char path[PATH_MAX];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	fd = open(path, O_RDONLY);
+	n = fd < 0 ? fd : read(fd, text, size - 1);
+	if (n < 0)
+		fail("cannot read %s", path);
+	close(fd);
+	text[n] = 0;
+	return n;
+}
+
+static long file_number(const char *dir, const char *name, const char *what)
+{
+	char text[4096], *line;
+
+	read_file(dir, name, text, sizeof(text));
+	line = strstr(text, what);
+	return line ? strtol(line + strlen(what), NULL, 10) : -1;
+}
+
+static void remove_tree(void)
+{
+	__u32 i;
+
+	write_file(CGROUPS, "cgroup.procs", "0");
+	for (i = args.cgroups; tree && i--;) {
+		if (tree[i].path)
+			rmdir(tree[i].path);
+	}
+}
+
+/* What earlier benchmarks have removed is freed in the background. */
+static void settle(void)
+{
+	int i;
+
+	/* Pages that were charged to one may keep it. */
+	for (i = 0; i < 200 && file_number(CGROUPS, "cgroup.stat", "nr_dying_descendants ") > 0; i++)
+		usleep(10000);
+	sleep(1);
+}
+
+static void make_tree(void)
+{
+	struct stat st;
+	char name[16];
+	__u32 i;
+
+	settle();
+	tree = calloc(args.cgroups, sizeof(*tree));
+	if (!tree)
+		fail("no memory");
+	atexit(remove_tree);
+	for (i = 0; i < args.cgroups; i++) {
+		snprintf(name, sizeof(name), "%u", i);
+		if (asprintf(&tree[i].path, "%s/%s", i ? tree[(i - 1) / args.fanout].path : ROOT,
+			     i ? name : "") < 0)
+			fail("no memory");
+		if (mkdir(tree[i].path, 0755) || stat(tree[i].path, &st))
+			fail("cannot make %s", tree[i].path);
+		tree[i].id = st.st_ino;
+		if (args.controllers && (__u64)i * args.fanout + 1 < args.cgroups)
+			write_file(tree[i].path, "cgroup.subtree_control", "+memory");
+	}
+}
+
+/* The last one has no children. */
+static void join_tree(void)
+{
+	write_file(tree[args.cgroups - 1].path, "cgroup.procs", "0");
+}
+
+/* --- maps and programs --- */
+
+static int make_map(void)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_extra = tree ? tree[0].id : 0);
+	__u32 width = has_suffix("_u32") ? 4 : 8;
+	struct btf *btf = btf__new_empty();
+	int id, fd;
+
+	if (has_suffix("_shared"))
+		opts.map_flags |= BPF_F_NO_PERCPU;
+	if (has_suffix("_flat"))
+		opts.map_flags |= BPF_F_NO_HIERARCHY;
+	opts.btf_key_type_id = btf__add_int(btf, "key", 8, 0);
+	id = btf__add_int(btf, "element", width, 0);
+	id = btf__add_array(btf, opts.btf_key_type_id, id, args.elements);
+	opts.btf_value_type_id = btf__add_struct(btf, "value", args.elements * width);
+	btf__add_field(btf, "elements", id, 0, 0);
+	if (has_suffix("_max"))
+		btf__add_decl_tag(btf, "cgroup_stats:max", opts.btf_value_type_id, 0);
+	if (has_suffix("_min"))
+		btf__add_decl_tag(btf, "cgroup_stats:min", opts.btf_value_type_id, 0);
+	if (btf__load_into_kernel(btf))
+		fail("cannot load BTF");
+	opts.btf_fd = btf__fd(btf);
+	fd = bpf_map_create(BPF_MAP_TYPE_CGROUP_STATS, "bench", sizeof(__u64),
+			    args.elements * width, 0, &opts);
+	if (fd < 0)
+		fail("cannot make a map");
+	btf__free(btf);
+	return fd;
+}
+
+static void make_maps(void)
+{
+	while (nr_maps < args.maps)
+		maps[nr_maps++] = make_map();
+}
+
+/* Of the last cgroup, above which are ROOT's parent, which has level 0, and ROOT. */
+static __u32 nr_levels(void)
+{
+	__u32 i, n = 1;
+
+	for (i = args.cgroups - 1; i; i = (i - 1) / args.fanout)
+		n++;
+	return n;
+}
+
+static bool is_fentry(const struct bpf_program *prog)
+{
+	return bpf_program__type(prog) == BPF_PROG_TYPE_TRACING &&
+	       bpf_program__expected_attach_type(prog) == BPF_TRACE_FENTRY;
+}
+
+/* Open the programs; load those that are named, up to NULL, and the maps that they need. */
+static void load_programs(const char *name, ...)
+{
+	bool hashes = is_variant("kfunc") || is_variant("percpu_hash") || is_variant("walk_up");
+	struct bpf_program *prog;
+	va_list ap;
+
+	setup_libbpf();
+	skel = cgroup_stats_bench__open();
+	if (!skel)
+		fail("cannot open the programs");
+	skel->rodata->nr_elems = args.elements;
+	skel->rodata->nr_dirty = args.dirty;
+	skel->rodata->nr_levels = nr_levels();
+	if (!is_map())
+		bpf_map__set_autocreate(skel->maps.stats, false);
+	else if (bpf_map__reuse_fd(skel->maps.stats, maps[0]))
+		fail("cannot use the map");
+	if (hashes) {
+		bpf_map__set_value_size(skel->maps.running,
+					args.elements * sizeof(struct bench_running));
+		bpf_map__set_value_size(skel->maps.totals,
+					args.elements * sizeof(struct bench_total));
+	}
+	bpf_map__set_autocreate(skel->maps.running, hashes);
+	bpf_map__set_autocreate(skel->maps.totals, hashes);
+	bpf_map__set_autocreate(skel->maps.cgrp_storage, is_variant("cgrp_storage"));
+	bpf_map__set_autocreate(skel->maps.percpu_cgroup_storage,
+				is_variant("percpu_cgroup_storage"));
+	bpf_map__set_autocreate(skel->maps.percpu_array, is_variant("percpu_array"));
+	if (is_variant("map_aggregator")) {
+		bpf_map__set_autocreate(skel->maps.aggregator, true);
+		skel->struct_ops.aggregator->value_size = args.elements * sizeof(__u64);
+	}
+
+	va_start(ap, name);
+	for (; name; name = va_arg(ap, const char *)) {
+		prog = bpf_object__find_program_by_name(skel->obj, name);
+		if (!prog) {
+			fprintf(stderr, "variant '%s' cannot do this\n", args.variant);
+			exit(1);
+		}
+		bpf_program__set_autoload(prog, true);
+	}
+	va_end(ap);
+	if (cgroup_stats_bench__load(skel))
+		fail("cannot load the programs");
+	bpf_object__for_each_program(prog, skel->obj) {
+		if (bpf_program__autoload(prog) && is_fentry(prog) && !bpf_program__attach(prog))
+			fail("cannot attach %s", bpf_program__name(prog));
+	}
+	if (is_variant("map_aggregator") && !bpf_map__attach_struct_ops(skel->maps.aggregator))
+		fail("cannot attach the aggregator");
+}
+
+/* Entries for all cgroups, of those who have to make them. */
+static void make_entries(void)
+{
+	int cpus = libbpf_num_possible_cpus();
+	void *zero = calloc(cpus, args.elements * sizeof(struct bench_running));
+	bool storage = is_variant("cgrp_storage");
+	__u64 none = 0;
+	int fd, err = 0;
+	__u32 i;
+
+	for (i = 0; i < args.cgroups && !err; i++) {
+		if (storage) {
+			fd = open(tree[i].path, O_RDONLY);
+			err = bpf_map_update_elem(bpf_map__fd(skel->maps.cgrp_storage), &fd,
+						  &none, 0);
+			close(fd);
+		} else {
+			err = bpf_map_update_elem(bpf_map__fd(skel->maps.running), &tree[i].id,
+						  zero, 0) ?:
+			      bpf_map_update_elem(bpf_map__fd(skel->maps.totals), &tree[i].id,
+						  zero, 0);
+		}
+	}
+	free(zero);
+	if (err)
+		fail("cannot make entries");
+}
+
+static struct bpf_program *find_program(const char *what, const char *variant)
+{
+	char name[64];
+
+	snprintf(name, sizeof(name), "%s_%s", what, variant);
+	return bpf_object__find_program_by_name(skel->obj, name);
+}
+
+/*
+ * Run a program, here and now: a run is of the function that it is attached to, and all
+ * programs that are look whose turn it is.
+ */
+static void run_program(struct bpf_program *prog, __u32 turn)
+{
+	char packet[64] = {};
+	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts);
+
+	if (bpf_program__type(prog) == BPF_PROG_TYPE_CGROUP_SKB) {
+		opts.data_in = packet;
+		opts.data_size_in = sizeof(packet);
+	}
+	skel->bss->turn = turn;
+	skel->bss->failed = 0;
+	if (bpf_prog_test_run_opts(bpf_program__fd(prog), &opts))
+		fail("cannot run %s", bpf_program__name(prog));
+	if (skel->bss->failed) {
+		errno = 0;
+		fail("%s failed %llu times", bpf_program__name(prog), skel->bss->failed);
+	}
+}
+
+static __u64 time_adds(struct bpf_program *prog, __u32 turn)
+{
+	__u64 best = ULLONG_MAX;
+	__u32 i;
+
+	for (i = 0; i < args.rounds; i++) {
+		run_program(prog, turn);
+		if (skel->bss->ns < best)
+			best = skel->bss->ns;
+	}
+	return best;
+}
+
+static __u64 now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
+}
+
+/* --- adds --- */
+
+static const char *add_variant(void)
+{
+	if (!is_map())
+		return args.variant;
+	return has_suffix("_rising") ? "map_rising" : "map";
+}
+
+static void setup_add(const char *what)
+{
+	bool is_skb = is_variant("percpu_cgroup_storage");
+	char name[64];
+
+	make_tree();
+	if (is_map())
+		make_maps();
+	snprintf(name, sizeof(name), "%s_%s", what, add_variant());
+	load_programs(name, is_skb ? "add_skb_empty" : "add_empty", NULL);
+	if (bpf_map__autocreate(skel->maps.running) || is_variant("cgrp_storage"))
+		make_entries();
+	if (is_variant("walk_up")) {	/* which is up to the root */
+		int cpus = libbpf_num_possible_cpus();
+		void *zero = calloc(cpus, args.elements * sizeof(struct bench_running));
+		struct stat st;
+		__u64 id;
+
+		if (!zero || stat(CGROUPS, &st))
+			fail("no root");
+		id = st.st_ino;
+		if (bpf_map_update_elem(bpf_map__fd(skel->maps.running), &id, zero, 0))
+			fail("cannot make an entry");
+		free(zero);
+	}
+	join_tree();
+	skel->bss->target_id = tree[args.cgroups - 1].id;
+	skel->bss->nr_loops = NR_ADDS;
+}
+
+static void setup_add_current(void)
+{
+	setup_add("add");
+}
+
+static void setup_add_id(void)
+{
+	setup_add("add_id");
+}
+
+/* Nothing was lost. */
+static void check_adds(void)
+{
+	bool sum = !has_suffix("_max") && !has_suffix("_min");
+	__u64 value[BENCH_ELEMS] = {}, id = tree[args.cgroups - 1].id;
+
+	if (bpf_map_lookup_elem(maps[0], &id, value))
+		fail("cannot read %s", tree[args.cgroups - 1].path);
+	if (sum && value[0] != (__u64)args.rounds * NR_ADDS) {
+		errno = 0;
+		fail("%llu adds of %u", value[0], args.rounds * NR_ADDS);
+	}
+}
+
+static void run_add(const char *what)
+{
+	bool is_skb = is_variant("percpu_cgroup_storage");
+	__u64 empty = time_adds(is_skb ? skel->progs.add_skb_empty : skel->progs.add_empty,
+				BENCH_EMPTY);
+
+	result = time_adds(find_program(what, add_variant()), BENCH_ADD) - empty;
+	result /= NR_ADDS;
+	if (is_map())
+		check_adds();
+}
+
+static void *add_current(void *ctx)
+{
+	run_add("add");
+	return NULL;
+}
+
+static void *add_id(void *ctx)
+{
+	run_add("add_id");
+	return NULL;
+}
+
+/* --- flushes --- */
+
+static const char *change_variant(void)
+{
+	return is_map() ? "map" : args.variant;
+}
+
+static void setup_change(const char *reader)
+{
+	char name[64];
+	__u32 i;
+
+	make_tree();
+	make_maps();
+	snprintf(name, sizeof(name), "change_%s", change_variant());
+	if (is_variant("none") || is_variant("memory_stat"))
+		load_programs("flush", NULL);
+	else if (is_variant("kfunc"))
+		load_programs(name, "flush", "flusher", reader, NULL);
+	else if (is_variant("map_aggregator"))
+		load_programs(name, "flush", "fold", NULL);
+	else
+		load_programs(name, "flush", NULL);
+	if (bpf_map__autocreate(skel->maps.running))
+		make_entries();
+	skel->bss->target_id = tree[0].id;
+	for (i = 0; i < args.cgroups; i += args.every)
+		skel->bss->ids[skel->bss->nr_loops++] = tree[i].id;
+}
+
+static void setup_flush(void)
+{
+	setup_change(NULL);
+}
+
+static void change(void)
+{
+	struct bpf_program *prog = find_program("change", change_variant());
+
+	if (prog)
+		run_program(prog, BENCH_CHANGE);
+}
+
+/* The smallest time of a flush, after changes or without any. */
+static __u64 time_flush(bool changed)
+{
+	__u64 best = ULLONG_MAX;
+	__u32 i;
+
+	for (i = 0; i < args.rounds; i++) {
+		run_program(skel->progs.flush, BENCH_FLUSH);
+		if (changed)
+			change();
+		run_program(skel->progs.flush, BENCH_FLUSH);
+		if (skel->bss->ns < best)
+			best = skel->bss->ns;
+	}
+	return best;
+}
+
+static void *flush(void *ctx)
+{
+	__u64 idle = time_flush(false);
+
+	result = ((double)time_flush(true) - idle) / skel->bss->nr_loops;
+	return NULL;
+}
+
+static void *flush_idle(void *ctx)
+{
+	result = (double)time_flush(false) / libbpf_num_possible_cpus();
+	return NULL;
+}
+
+/* --- reads of all --- */
+
+static __u64 *keys, *values;
+
+static void read_batch(void)
+{
+	DECLARE_LIBBPF_OPTS(bpf_map_batch_opts, opts);
+	__u32 out, n = args.cgroups;
+
+	if (bpf_map_lookup_batch(maps[0], NULL, &out, keys, values, &n, &opts) && errno != ENOENT)
+		fail("cannot read a batch");
+	if (n != args.cgroups) {
+		errno = 0;
+		fail("%u of %u cgroups", n, args.cgroups);
+	}
+}
+
+static void read_single(void)
+{
+	__u32 i;
+
+	for (i = 0; i < args.cgroups; i++) {
+		if (bpf_map_lookup_elem(maps[0], &tree[i].id, values))
+			fail("cannot read %s", tree[i].path);
+	}
+}
+
+/*
+ * An iterator that flushes each cgroup, and a batch of what is in the hash. The iterator
+ * could write it out, but for no more than 32 KiB: it ends where its buffer does.
+ */
+static void read_kfunc(void)
+{
+	DECLARE_LIBBPF_OPTS(bpf_map_batch_opts, batch_opts);
+	DECLARE_LIBBPF_OPTS(bpf_iter_attach_opts, opts);
+	union bpf_iter_link_info info = {};
+	__u32 out, n = args.cgroups;
+	struct bpf_link *link;
+	int fd;
+
+	info.cgroup.order = BPF_CGROUP_ITER_DESCENDANTS_PRE;
+	info.cgroup.cgroup_id = tree[0].id;
+	opts.link_info = &info;
+	opts.link_info_len = sizeof(info);
+	link = bpf_program__attach_iter(skel->progs.flush_all, &opts);
+	fd = link ? bpf_iter_create(bpf_link__fd(link)) : -1;
+	if (fd < 0 || read(fd, &out, sizeof(out)))
+		fail("cannot run the iterator");
+	close(fd);
+	bpf_link__destroy(link);
+	if (bpf_map_lookup_batch(bpf_map__fd(skel->maps.totals), NULL, &out, keys, values, &n,
+				 &batch_opts) && errno != ENOENT)
+		fail("cannot read a batch");
+}
+
+static int compare_id(const void *key, const void *elem)
+{
+	__u64 id = *(const __u64 *)key, other = *(const __u64 *)elem;
+
+	return id < other ? -1 : id > other;
+}
+
+/* Nobody in the kernel adds up: neither CPUs, nor descendants. */
+static void read_percpu_hash(void)
+{
+	__u32 i, e, cpus = libbpf_num_possible_cpus(), n = args.cgroups, out;
+	DECLARE_LIBBPF_OPTS(bpf_map_batch_opts, opts);
+	struct bench_running *one, *all;
+	__u64 *sums, *up;
+	struct node *found;
+
+	all = calloc(args.cgroups, cpus * args.elements * sizeof(*all));
+	if (!all)
+		fail("no memory");
+	if (bpf_map_lookup_batch(bpf_map__fd(skel->maps.running), NULL, &out, keys, all, &n,
+				 &opts) && errno != ENOENT)
+		fail("cannot read a batch");
+	memset(values, 0, args.cgroups * args.elements * sizeof(*values));
+	for (i = 0; i < n; i++) {
+		/* Ids ascend with the cgroups. */
+		found = bsearch(&keys[i], tree, args.cgroups, sizeof(*tree), compare_id);
+		if (!found)
+			continue;
+		sums = values + (found - tree) * args.elements;
+		one = all + i * cpus * args.elements;
+		for (e = 0; e < cpus * args.elements; e++)
+			sums[e % args.elements] += one[e].now;
+	}
+	for (i = args.cgroups - 1; i; i--) {
+		sums = values + i * args.elements;
+		up = values + (i - 1) / args.fanout * args.elements;
+		for (e = 0; e < args.elements; e++)
+			up[e] += sums[e];
+	}
+	free(all);
+}
+
+static void read_memory_stat(void)
+{
+	char text[8192];
+	__u32 i;
+
+	for (i = 0; i < args.cgroups; i++)
+		read_file(tree[i].path, "memory.stat", text, sizeof(text));
+}
+
+static const struct {
+	const char *variant;
+	void (*read)(void);
+} readers[] = {
+	{ "map_single", read_single },
+	{ "kfunc", read_kfunc },
+	{ "percpu_hash", read_percpu_hash },
+	{ "memory_stat", read_memory_stat },
+	{},
+};
+
+static void setup_read_all(void)
+{
+	setup_change("flush_all");
+	keys = calloc(args.cgroups, sizeof(*keys));
+	values = calloc(args.cgroups, args.elements * sizeof(struct bench_total));
+	if (!keys || !values)
+		fail("no memory");
+}
+
+static void *read_all(void *ctx)
+{
+	__u64 begin, ns, best = ULLONG_MAX;
+	void (*read)(void) = read_batch;
+	__u32 i;
+
+	for (i = 0; readers[i].variant; i++) {
+		if (is_variant(readers[i].variant))
+			read = readers[i].read;
+	}
+	read();
+	for (i = 0; i < args.rounds; i++) {
+		change();
+		begin = now_ns();
+		read();
+		ns = now_ns() - begin;
+		if (ns < best)
+			best = ns;
+	}
+	result = (double)best / args.cgroups;
+	return NULL;
+}
+
+/* --- cgroups come and go --- */
+
+static void setup_mkdir(void)
+{
+	make_tree();
+	if (is_map())
+		make_maps();
+}
+
+static int compare_ns(const void *a, const void *b)
+{
+	return compare_id(a, b);
+}
+
+/* The median: now and then something else has its turn. */
+static void *make_cgroups(void *ctx)
+{
+	__u64 ns[NR_MKDIR_ROUNDS], begin;
+	char path[PATH_MAX];
+	__u32 round, i;
+
+	snprintf(path, sizeof(path), "%s/x", tree[args.cgroups - 1].path);
+	for (round = 0; round < 2 * NR_MKDIR_ROUNDS; round++) {
+		begin = now_ns();
+		for (i = 0; i < NR_MKDIRS; i++) {
+			if (mkdir(path, 0755) || rmdir(path))
+				fail("cannot make %s and remove it", path);
+		}
+		/* The first half is for caches, allocators and the work behind rmdir(). */
+		ns[round % NR_MKDIR_ROUNDS] = now_ns() - begin;
+	}
+	qsort(ns, NR_MKDIR_ROUNDS, sizeof(ns[0]), compare_ns);
+	result = (double)ns[NR_MKDIR_ROUNDS / 2] / NR_MKDIRS;
+	return NULL;
+}
+
+/* --- memory --- */
+
+static void setup_memory(void)
+{
+	make_tree();
+	unit = "bytes/op";
+}
+
+/* Kernel memory of the payer, to a page, when rstat's periodic flush has come by. */
+static long charged(void)
+{
+	sleep(5);
+	return file_number(ROOT "-payer", "memory.stat", "kernel ");
+}
+
+/* What memcg has charged, or what the map says, for all cgroups. */
+static void *measure_memory(void *ctx)
+{
+	bool formula = has_suffix("_formula");
+	char path[64];
+	long before;
+
+	if (mkdir(ROOT "-payer", 0755))
+		fail("cannot make the cgroup that pays");
+	write_file(ROOT "-payer", "cgroup.procs", "0");
+	before = charged();
+	if (is_map()) {
+		make_maps();
+	} else {
+		load_programs(NULL);
+		make_entries();
+	}
+	if (formula) {
+		snprintf(path, sizeof(path), "fdinfo/%d", maps[0]);
+		result = file_number("/proc/self", path, "memlock:\t");
+	} else {
+		result = charged() - before;
+	}
+	result /= args.cgroups;
+	write_file(CGROUPS, "cgroup.procs", "0");
+	while (nr_maps)
+		close(maps[--nr_maps]);
+	rmdir(ROOT "-payer");
+	return NULL;
+}
+
+/* --- the tool's side --- */
+
+static void measure(struct bench_res *res)
+{
+	res->hits = result != 0;
+}
+
+static void report_final(struct bench_res res[], int res_cnt)
+{
+	if (!res[res_cnt - 1].hits) {
+		fprintf(stderr, "not finished: --duration is too short!\n");
+		exit(1);
+	}
+	printf("Summary: latency %8.3lf %s\n", result, unit);
+}
+
+#define BENCH(_name, what, _setup, thread)			\
+const struct bench bench_cgroup_stats_##_name = {		\
+	.name = "cgroup-stats-" what,				\
+	.argp = &bench_cgroup_stats_argp,			\
+	.validate = validate,					\
+	.setup = _setup,					\
+	.producer_thread = thread,				\
+	.measure = measure,					\
+	.report_final = report_final,				\
+}
+
+BENCH(add, "add", setup_add_current, add_current);
+BENCH(add_id, "add-id", setup_add_id, add_id);
+BENCH(flush, "flush", setup_flush, flush);
+BENCH(flush_idle, "flush-idle", setup_flush, flush_idle);
+BENCH(read_all, "read-all", setup_read_all, read_all);
+BENCH(mkdir, "mkdir", setup_mkdir, make_cgroups);
+BENCH(memory, "memory", setup_memory, measure_memory);

@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What statistics per cgroup cost, by the map and in other ways:
+ * benchs/bench_cgroup_stats.c loads those of these programs that a benchmark needs.
+ */
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include "cgroup_stats_bench.h"
+
+char _license[] SEC("license") = "GPL";
+
+/* Elements of a value, those of them that change, and levels above the task's cgroup. */
+const volatile __u32 nr_elems = 1;
+const volatile __u32 nr_dirty = 1;
+const volatile __u32 nr_levels = 1;
+
+/* Which of the attached programs are to run. */
+__u32 turn;
+/* How often to add, or how many of ids[] change. */
+__u32 nr_loops;
+/* What took how long, without the call of the program. */
+__u64 ns;
+/* The cgroup to flush or to add to. */
+__u64 target_id;
+/* Calls that did not do what they are here for. */
+__u64 failed;
+__u64 ids[BENCH_CGROUPS];
+
+struct {
+	__uint(type, BPF_MAP_TYPE_CGROUP_STATS);
+	__type(key, __u64);
+	__type(value, __u64);
+} stats SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, BENCH_CGROUPS);
+	__uint(key_size, sizeof(__u64));
+	__uint(value_size, sizeof(struct bench_running));
+} running SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, BENCH_CGROUPS);
+	__uint(key_size, sizeof(__u64));
+	__uint(value_size, sizeof(struct bench_total));
+} totals SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_CGRP_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, __u64);
+} cgrp_storage SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE);
+	__type(key, struct bpf_cgroup_storage_key);
+	__type(value, __u64);
+} percpu_cgroup_storage SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} percpu_array SEC(".maps");
+
+struct cgroup *bpf_cgroup_from_id(u64 cgid) __ksym;
+void bpf_cgroup_release(struct cgroup *cgrp) __ksym;
+void cgroup_rstat_updated(struct cgroup *cgrp, int cpu) __ksym;
+void cgroup_rstat_flush(struct cgroup *cgrp) __ksym;
+
+const u8 *bpf_cgroup_stats_fold_ro(struct bpf_cgroup_stats_fold *fold, void *p__map,
+				   u32 which, const u32 rdonly_buf_size) __ksym;
+u8 *bpf_cgroup_stats_fold_rw(struct bpf_cgroup_stats_fold *fold, void *p__map,
+			     u32 which, const u32 rdwr_buf_size) __ksym;
+
+/* --- adds: nr_loops of each --- */
+
+static struct cgroup *current_cgroup(void)
+{
+	return bpf_get_current_task_btf()->cgroups->dfl_cgrp;
+}
+
+#define LOOP(type, name, once, whose)			\
+SEC("?" type)						\
+int name(void *ctx)					\
+{							\
+	__u64 begin = bpf_ktime_get_ns();		\
+							\
+	if (turn != (whose))				\
+		return 0;				\
+	bpf_loop(nr_loops, once, NULL, 0);		\
+	ns = bpf_ktime_get_ns() - begin;		\
+	return 0;					\
+}
+
+static long once_empty(__u32 i, void *ctx)
+{
+	return 0;
+}
+
+LOOP("fentry/bpf_fentry_test1", add_empty, once_empty, BENCH_EMPTY)
+LOOP("cgroup_skb/egress", add_skb_empty, once_empty, BENCH_EMPTY)
+
+/* What was added is checked in the end, by user space. */
+static long once_map(__u32 i, void *ctx)
+{
+	bpf_cgroup_stats_add(&stats, 0, 0, 1, 0);
+	return 0;
+}
+
+LOOP("fentry/bpf_fentry_test1", add_map, once_map, BENCH_ADD)
+
+/* A sample that is larger than all before, in the first round. */
+static long once_map_rising(__u32 i, void *ctx)
+{
+	bpf_cgroup_stats_add(&stats, 0, 0, i, 0);
+	return 0;
+}
+
+LOOP("fentry/bpf_fentry_test1", add_map_rising, once_map_rising, BENCH_ADD)
+
+static long once_map_id(__u32 i, void *ctx)
+{
+	bpf_cgroup_stats_add(&stats, target_id, 0, 1, 0);
+	return 0;
+}
+
+LOOP("fentry/bpf_fentry_test1", add_id_map, once_map_id, BENCH_ADD)
+
+static __always_inline void add_running(__u64 id)
+{
+	struct bench_running *value = bpf_map_lookup_elem(&running, &id);
+
+	if (value)
+		value->now++;
+	else
+		failed++;
+}
+
+static long once_percpu_hash(__u32 i, void *ctx)
+{
+	add_running(current_cgroup()->kn->id);
+	return 0;
+}
+
+LOOP("fentry/bpf_fentry_test1", add_percpu_hash, once_percpu_hash, BENCH_ADD)
+
+static long once_percpu_hash_id(__u32 i, void *ctx)
+{
+	add_running(target_id);
+	return 0;
+}
+
+LOOP("fentry/bpf_fentry_test1", add_id_percpu_hash, once_percpu_hash_id, BENCH_ADD)
+
+static long once_kfunc(__u32 i, void *ctx)
+{
+	struct cgroup *cgrp = current_cgroup();
+
+	add_running(cgrp->kn->id);
+	cgroup_rstat_updated(cgrp, bpf_get_smp_processor_id());
+	return 0;
+}
+
+LOOP("fentry/bpf_fentry_test1", add_kfunc, once_kfunc, BENCH_ADD)
+
+static long once_cgrp_storage(__u32 i, void *ctx)
+{
+	__u64 *value = bpf_cgrp_storage_get(&cgrp_storage, current_cgroup(), NULL, 0);
+
+	if (value)
+		__sync_fetch_and_add(value, 1);
+	else
+		failed++;
+	return 0;
+}
+
+LOOP("fentry/bpf_fentry_test1", add_cgrp_storage, once_cgrp_storage, BENCH_ADD)
+
+static long once_percpu_array(__u32 i, void *ctx)
+{
+	__u32 key = 0;
+	__u64 *value = bpf_map_lookup_elem(&percpu_array, &key);
+
+	if (value)
+		(*value)++;
+	return 0;
+}
+
+LOOP("fentry/bpf_fentry_test1", add_percpu_array, once_percpu_array, BENCH_ADD)
+
+static long once_percpu_cgroup_storage(__u32 i, void *ctx)
+{
+	__u64 *value = bpf_get_local_storage(&percpu_cgroup_storage, 0);
+
+	(*value)++;
+	return 0;
+}
+
+LOOP("cgroup_skb/egress", add_percpu_cgroup_storage, once_percpu_cgroup_storage, BENCH_ADD)
+
+/* What collectors do who add up with every event. */
+static long once_walk_up(__u32 i, void *ctx)
+{
+	__u32 level;
+
+	for (level = 0; level <= nr_levels; level++)
+		add_running(bpf_get_current_ancestor_cgroup_id(level));
+	return 0;
+}
+
+LOOP("fentry/bpf_fentry_test1", add_walk_up, once_walk_up, BENCH_ADD)
+
+/* --- changes: in nr_loops cgroups of ids[] --- */
+
+#define CHANGE(name, once)				\
+SEC("?fentry/bpf_fentry_test1")				\
+int name(void *ctx)					\
+{							\
+	if (turn == BENCH_CHANGE)			\
+		bpf_loop(nr_loops, once, NULL, 0);	\
+	return 0;					\
+}
+
+static __always_inline __u64 nth_id(__u32 i)
+{
+	return ids[i % BENCH_CGROUPS];
+}
+
+static long change_one_map(__u32 i, void *ctx)
+{
+	__u32 elem;
+
+	for (elem = 0; elem < nr_dirty; elem++)
+		if (bpf_cgroup_stats_add(&stats, nth_id(i), elem, 1, 0))
+			failed++;
+	return 0;
+}
+
+CHANGE(change_map, change_one_map)
+
+static __always_inline void change_running(__u64 id)
+{
+	struct bench_running *value = bpf_map_lookup_elem(&running, &id);
+	__u32 elem;
+
+	if (!value) {
+		failed++;
+		return;
+	}
+	for (elem = 0; elem < nr_dirty; elem++)
+		value[elem].now++;
+}
+
+static __always_inline void update_rstat(__u64 id)
+{
+	struct cgroup *cgrp = bpf_cgroup_from_id(id);
+
+	if (!cgrp) {
+		failed++;
+		return;
+	}
+	cgroup_rstat_updated(cgrp, bpf_get_smp_processor_id());
+	bpf_cgroup_release(cgrp);
+}
+
+static long change_one_percpu_hash(__u32 i, void *ctx)
+{
+	change_running(nth_id(i));
+	return 0;
+}
+
+CHANGE(change_percpu_hash, change_one_percpu_hash)
+
+static long change_one_kfunc(__u32 i, void *ctx)
+{
+	change_running(nth_id(i));
+	update_rstat(nth_id(i));
+	return 0;
+}
+
+CHANGE(change_kfunc, change_one_kfunc)
+
+static long change_one_rstat(__u32 i, void *ctx)
+{
+	update_rstat(nth_id(i));
+	return 0;
+}
+
+CHANGE(change_rstat, change_one_rstat)
+
+/* --- flushes --- */
+
+SEC("?fentry.s/bpf_fentry_test1")
+int flush(void *ctx)
+{
+	struct cgroup *cgrp;
+	__u64 begin;
+
+	if (turn != BENCH_FLUSH)
+		return 0;
+	cgrp = bpf_cgroup_from_id(target_id);
+	if (!cgrp) {
+		failed++;
+		return 0;
+	}
+	begin = bpf_ktime_get_ns();
+	cgroup_rstat_flush(cgrp);
+	ns = bpf_ktime_get_ns() - begin;
+	bpf_cgroup_release(cgrp);
+	return 0;
+}
+
+/* As cgroup_hierarchical_stats does it, for any number of elements. */
+SEC("?fentry/bpf_rstat_flush")
+int BPF_PROG(flusher, struct cgroup *cgrp, struct cgroup *parent, int cpu)
+{
+	__u64 id = cgrp->kn->id, up_id = parent ? parent->kn->id : 0, delta;
+	struct bench_total *total, *up = NULL;
+	struct bench_running *value;
+	__u32 i;
+
+	value = bpf_map_lookup_percpu_elem(&running, &id, cpu);
+	total = bpf_map_lookup_elem(&totals, &id);
+	if (!value || !total)
+		return 0;
+	if (up_id)
+		up = bpf_map_lookup_elem(&totals, &up_id);
+	for (i = 0; i < nr_elems; i++) {
+		delta = total[i].pending;
+		if (delta)
+			total[i].pending = 0;
+		delta += value[i].now - value[i].prev;
+		if (!delta)
+			continue;
+		value[i].prev = value[i].now;
+		total[i].total += delta;
+		if (up) {
+			barrier_var(up);	/* or clang moves it, and the verifier objects */
+			up[i].pending += delta;
+		}
+	}
+	return 0;
+}
+
+SEC("?struct_ops/fold")
+int BPF_PROG(fold, struct bpf_cgroup_stats_fold *f)
+{
+	const __u32 size = nr_elems * sizeof(__u64);
+	const __u64 *now, *prev, *pending;
+	__u64 *total, *parent, delta;
+	__u32 i;
+
+	now = (void *)bpf_cgroup_stats_fold_ro(f, &stats, BPF_CGROUP_STATS_NOW, size);
+	prev = (void *)bpf_cgroup_stats_fold_ro(f, &stats, BPF_CGROUP_STATS_PREV, size);
+	pending = (void *)bpf_cgroup_stats_fold_ro(f, &stats, BPF_CGROUP_STATS_PENDING, size);
+	total = (void *)bpf_cgroup_stats_fold_rw(f, &stats, BPF_CGROUP_STATS_TOTAL, size);
+	parent = (void *)bpf_cgroup_stats_fold_rw(f, &stats, BPF_CGROUP_STATS_PARENT, size);
+	if (!now || !prev || !pending || !total)
+		return 0;
+	for (i = 0; i < nr_elems; i++) {
+		delta = now[i] - prev[i] + pending[i];
+		total[i] += delta;
+		if (parent)
+			parent[i] += delta;
+	}
+	return 0;
+}
+
+SEC("?.struct_ops.link")
+struct bpf_cgroup_stats_ops aggregator = {
+	.fold = (void *)fold,
+};
+
+SEC("?iter.s/cgroup")
+int BPF_PROG(flush_all, struct bpf_iter_meta *meta, struct cgroup *cgrp)
+{
+	if (cgrp)
+		cgroup_rstat_flush(cgrp);
+	return 0;
+}

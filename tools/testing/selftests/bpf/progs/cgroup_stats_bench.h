@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef __CGROUP_STATS_BENCH_H
+#define __CGROUP_STATS_BENCH_H
+
+#define BENCH_ELEMS	512	/* at most: of a value */
+#define BENCH_CGROUPS	16384	/* at most: that change in a round */
+
+/* Which of the attached programs are to run. */
+enum {
+	BENCH_EMPTY,
+	BENCH_ADD,
+	BENCH_CHANGE,
+	BENCH_FLUSH,
+};
+
+/* An element of those who add up in programs of their own; of one CPU, and of a cgroup. */
+struct bench_running {
+	__u64 now;
+	__u64 prev;
+};
+
+struct bench_total {
+	__u64 total;
+	__u64 pending;
+};
+
+#endif

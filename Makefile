@@ -5,7 +5,7 @@ BASE ?= 6.12
 OUT ?= build
 override OUT := $(abspath $(OUT))
 override CMD := $(value CMD)
-export BASE KSRC OUT KERNEL CMD
+export BASE KSRC OUT KERNEL ARCH CMD
 
 help: ## this text
 	@sed -n 's/^\([a-z-]*\): ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -13,6 +13,7 @@ help: ## this text
 	@echo 'BASE=6.12   the kernel, one of: $(notdir $(patsubst %/base,%,$(wildcard bases/*/base)))'
 	@echo 'KSRC=       a kernel tree of your own instead of the package of the base'
 	@echo 'OUT=build   the folder for trees and objects'
+	@echo 'ARCH=       of the virtual machine: x86_64 or arm64'
 	@echo 'KERNEL=     the configuration of the kernel: names of machine/config/ joined by "+"'
 	@echo 'CMD=        what make run runs in the virtual machine'
 
@@ -28,6 +29,8 @@ run: ## boot it in a virtual machine and run CMD there
 	@machine/run
 shell: ## boot it and open a shell there
 	@machine/shell
+bench: ## measure what the map and its rivals cost, in instructions; writes bench/results.json
+	@machine/bench
 demo: ## see the map at work
 	@machine/demo
 check: ## every test
@@ -37,4 +40,4 @@ check-long: ## those that take hours as well
 clean: ## remove the trees and objects of the base, if all edits are saved
 	@bases/clean
 
-.PHONY: help tree save series build run shell demo check check-long clean
+.PHONY: help tree save series build run shell bench demo check check-long clean

@@ -26,6 +26,14 @@
 #define A 0
 #define B 1
 #define P 2
+#define G 3
+
+/* DEEP: P has a parent G, and there are flushers of A and of P as well. */
+#ifdef DEEP
+#define TOP G
+#else
+#define TOP P
+#endif
 
 /* Places that a CPU's adders store to. */
 #define RUNNING 0	/* and B's */
@@ -48,13 +56,13 @@ typedef cpu_state {
 	bit interrupted;
 	/* the flusher's own, under the lock */
 	byte folded[2];
-	bit tree[3];			/* rstat's, of cgroups to visit */
+	bit up_line, top_line;		/* the marks of P's and G's lines, to which nobody adds */
+	bit tree[4];			/* rstat's, of cgroups to visit */
 };
 
 cpu_state cpus[CPUS];
 bit locked;
-byte total[3], pending;
-bit pending_line;
+byte total[4], pending, top_pending;
 byte adding;			/* adders that are not done: also an RCU reader each */
 byte flushing;
 
@@ -286,6 +294,7 @@ inline queue(g) {
 			assert(!(g == A && freed));
 			c.tree[g] = 1;
 			c.tree[P] = 1;
+			c.tree[TOP] = 1;
 		fi
 	}
 }
@@ -346,7 +355,7 @@ inline fold_child(g) {
 		:: d && (g == B || entries) ->
 			total[g] = total[g] + now - folded_of(g);
 			pending = pending + now - folded_of(g);
-			pending_line = 1;
+			c.up_line = 1;
 			folded_of(g) = now;
 		:: else
 		fi;
@@ -357,7 +366,30 @@ inline fold_child(g) {
 inline fold_parent() {
 	d_step {
 		if
-		:: pending_line -> total[P] = total[P] + pending; pending = 0; pending_line = 0;
+		:: c.up_line ->
+			total[P] = total[P] + pending;
+#ifdef DEEP
+			top_pending = top_pending + pending;
+#ifdef IDLE_STAYS
+			c.top_line = c.top_line || pending;
+#else
+			c.top_line = 1;
+#endif
+#endif
+			pending = 0;
+			c.up_line = 0
+		:: else
+		fi
+	}
+}
+
+inline fold_top() {
+	d_step {
+		if
+		:: c.top_line ->
+			total[G] = total[G] + top_pending;
+			top_pending = 0;
+			c.top_line = 0
 		:: else
 		fi
 	}
@@ -367,7 +399,7 @@ inline fold_parent() {
 inline visit(root) {
 #ifdef PARENT_FIRST
 	if
-	:: root == P && c.tree[P] -> c.tree[P] = 0; fold_parent()
+	:: root >= P && c.tree[P] -> c.tree[P] = 0; fold_parent()
 	:: else
 	fi;
 #endif
@@ -376,11 +408,15 @@ inline visit(root) {
 	:: else
 	fi;
 	if
-	:: root == P && c.tree[B] -> c.tree[B] = 0; fold_child(B)
+	:: root >= P && c.tree[B] -> c.tree[B] = 0; fold_child(B)
 	:: else
 	fi;
 	if
-	:: root == P && c.tree[P] -> c.tree[P] = 0; fold_parent()
+	:: root >= P && c.tree[P] -> c.tree[P] = 0; fold_parent()
+	:: else
+	fi;
+	if
+	:: root == G && c.tree[G] -> c.tree[G] = 0; fold_top()
 	:: else
 	fi
 }
@@ -415,13 +451,23 @@ proctype flusher()
 	bit a, b, d;
 
 	hear();
-	flush(P);
+	flush(TOP);
 	d_step {
 		assert(counts(total[A] >= heard_a));
 		assert(counts(total[B] >= heard_b));
-		assert(counts(total[P] >= heard_a + heard_b));
+		assert(counts(total[TOP] >= heard_a + heard_b));
 		flushing--;
 	}
+}
+
+/* Flushes a part, and has nothing to say of it. */
+proctype partial(byte root)
+{
+	byte cpu, now;
+	bit a, b, d;
+
+	flush(root);
+	flushing--
 }
 
 /* --- A comes and goes --- */
@@ -501,6 +547,11 @@ init {
 		:: else -> break
 		od;
 		i = 0;
+#ifdef DEEP
+		flushing = flushing + 2;
+		run partial(A);
+		run partial(P);
+#endif
 #ifdef PUBLISH
 		flushing++;
 		run maker();
@@ -512,10 +563,11 @@ init {
 	}
 	adding == 0 && flushing == 0;
 	hear();
-	flush(P);
+	flush(TOP);
 	d_step {
 		assert(counts(total[A] == heard_a));
 		assert(counts(total[B] == heard_b));
 		assert(counts(total[P] == heard_a + heard_b));
+		assert(counts(total[TOP] == heard_a + heard_b));
 	}
 }

@@ -8,7 +8,7 @@
  *	cgroup-stats-flush	the flush of a cgroup that changed on one CPU
  *	cgroup-stats-flush-idle	a flush where nothing has changed, per possible CPU
  *	cgroup-stats-read-all	a read of all cgroups, per cgroup
- *	cgroup-stats-mkdir	mkdir() and rmdir() of a cgroup
+ *	cgroup-stats-mkdir-rmdir mkdir() and rmdir() of a cgroup
  *	cgroup-stats-memory	bytes per cgroup
  *
  * All of it is done once, a fixed number of times, and --duration only has to be long
@@ -888,5 +888,5 @@ BENCH(add_id, "add-id", setup_add_id, add_id);
 BENCH(flush, "flush", setup_flush, flush);
 BENCH(flush_idle, "flush-idle", setup_flush, flush_idle);
 BENCH(read_all, "read-all", setup_read_all, read_all);
-BENCH(mkdir, "mkdir", setup_mkdir, make_cgroups);
+BENCH(mkdir, "mkdir-rmdir", setup_mkdir, make_cgroups);
 BENCH(memory, "memory", setup_memory, measure_memory);

@@ -1,0 +1,74 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# All that bench_cgroup_stats.c measures. A line each, tabs between: work, variant, elements,
+# cgroups, other options, and what an operation took (ns; instructions, where those are counted).
+
+set -euo pipefail
+
+run() {	# run WORK VARIANT ELEMENTS CGROUPS OPTION...
+	local result
+	result=$(./bench -q -w1 -d1000 "cgroup-stats-${1//_/-}" --variant "$2" --elements "$3" \
+		--cgroups "$4" "${@:5}" | sed -nE 's/.*latency +([0-9.]+) .*/\1/p')
+	printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$4" "${*:5}" "$result"
+}
+
+# Before there is any map.
+run flush_idle none 1 101 --maps 0
+run mkdir_rmdir none 1 1
+[ "${1:-}" != none ] || exit 0
+
+for variant in map map_max map_min map_u32 map_shared map_flat map_shared_flat kfunc \
+	percpu_hash cgrp_storage percpu_cgroup_storage percpu_array; do
+	run add $variant 1 10
+done
+run add map 64 10
+run add map 1 10000
+run add map 1 10 --maps 64
+for variant in map walk_up; do
+	for depth in 1 4 16; do
+		run add $variant 1 $depth --fanout 1
+	done
+done
+for variant in map percpu_hash; do
+	run add_id $variant 1 10
+done
+run add_id map 1 10000
+
+for variant in map kfunc; do
+	for dirty in "1 1" "8 1" "8 8" "64 1" "64 64"; do
+		run flush $variant "${dirty% *}" 101 --dirty "${dirty#* }" --fanout 100
+	done
+done
+for dirty in 1 512; do
+	run flush map 512 101 --dirty $dirty --fanout 100
+done
+for variant in map_max map_u32 map_shared map_flat map_aggregator; do
+	run flush $variant 8 101 --dirty 8 --fanout 100
+done
+for maps in 0 1 8 64; do	# entries that are visited and have not changed
+	run flush rstat 1 101 --maps $maps --fanout 100
+	run flush_idle none 1 101 --maps $maps
+done
+
+for cgroups in 100 1000 10000; do
+	for variant in map_batch map_single kfunc percpu_hash; do
+		run read_all $variant 8 $cgroups --every 100
+	done
+done
+for every in 16 1; do
+	for variant in map_batch kfunc; do
+		run read_all $variant 1 1111 --every $every
+	done
+done
+run read_all memory_stat 1 1111 --maps 0 --controllers
+
+for maps in 1 8 64; do
+	run mkdir_rmdir map 1 1 --maps $maps
+done
+
+for elements in 1 8 64; do
+	for variant in map map_formula map_shared map_shared_formula kfunc; do
+		run memory $variant $elements 1000
+	done
+done
+run memory cgrp_storage 1 1000

@@ -10,7 +10,7 @@
  *
  * Checked: a flush counts every add of which it had heard when it began (promise 2),
  * and in the end, after a last flush, every add was counted once in its cgroup and once
- * in P (promise 1). The macros in capitals that are not defined here break one rule
+ * in each of its parents (promise 1). The macros in capitals that are not defined here break one rule
  * each: model/check lists them.
  */
 #ifndef CPUS

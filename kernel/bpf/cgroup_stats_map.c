@@ -170,7 +170,8 @@ struct cgroup_stats_entry {
 struct cgroup_stats_slot {
 	/*
 	 * The map, valid as long as it is here, and an RCU grace period on; or NULL, and
-	 * the rest means nothing. Cleared under cgroup_mutex when the map is freed.
+	 * the rest means nothing. Cleared under cgroup_mutex when the map is freed, and
+	 * marks with it; nothing else here changes.
 	 */
 	struct cgroup_stats_map *smap;
 	/* What most adds need of the entry: they do not touch the flusher's cache lines. */

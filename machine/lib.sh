@@ -19,10 +19,20 @@ x86_64) suffix='' cc=gcc image=vmlinux; export -n ARCH ;;	# (kbuild would take a
 arm64) suffix=-arm64 cc=clang-22 image=arch/arm64/boot/Image ;;
 *) die "ARCH=$ARCH: x86_64 and arm64 are what there is" ;;
 esac
+[ -z "${PRISTINE:-}" ] || suffix+=-pristine	# PRISTINE=1: the base as it is, to compare with
 obj=$dir/obj-$KERNEL$suffix
+kvm=$OUT/kvm-$(cat /proc/sys/kernel/random/boot_id)	# "yes" or "no": /dev/kvm may be there and hang
 
-# The git work tree of the kernel, with the series applied.
-tree() { "$top/bases/tree" | tail -n 1; }
+# The git work tree of the kernel, with the series applied or without.
+tree() {
+	local linux
+	linux=$("$top/bases/tree" | tail -n 1)
+	if [ "${PRISTINE:-}" ]; then
+		[ -d "$dir/pristine" ] || git -C "$linux" worktree add -q --detach "$dir/pristine" base || exit
+		linux=$dir/pristine
+	fi
+	echo "$linux"
+}
 
 # failed LOG: ends a build with what the compiler said.
 failed() {

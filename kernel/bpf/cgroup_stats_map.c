@@ -772,17 +772,27 @@ struct cgroup_stats_fold {
 	void *up_running;	/* whose marks are for its pending as well */
 };
 
-static __always_inline struct cgroup_stats_fold
-cgroup_stats_fold_begin(struct cgroup_stats_map *smap, struct cgroup_stats_entry *entry, int cpu)
+/* Sums are known not to be shared. */
+static __always_inline u64 *cgroup_stats_fold_running(const struct cgroup_stats_map *smap,
+						      const struct cgroup_stats_slot *slot,
+						      int cpu, bool sums)
 {
-	u64 *running = cgroup_stats_running(smap, entry, cpu);
+	return sums ? per_cpu_ptr(slot->running, cpu) :
+		      cgroup_stats_running(smap, slot->entry, cpu);
+}
+
+static __always_inline struct cgroup_stats_fold
+cgroup_stats_fold_begin(const struct cgroup_stats_map *smap, const struct cgroup_stats_slot *slot,
+			int cpu, bool sums)
+{
+	u64 *running = cgroup_stats_fold_running(smap, slot, cpu, sums);
 
 	return (struct cgroup_stats_fold) {
 		.smap		= smap,
 		.running	= running,
 		.folded		= running + cgroup_stats_len(smap),
-		.total		= entry->data,
-		.pending	= cgroup_stats_pending(smap, entry),
+		.total		= slot->entry->data,
+		.pending	= cgroup_stats_pending(smap, slot->entry),
 	};
 }
 
@@ -792,11 +802,11 @@ cgroup_stats_fold_begin(struct cgroup_stats_map *smap, struct cgroup_stats_entry
  * parent's.
  */
 static __always_inline void cgroup_stats_fold_up(struct cgroup_stats_fold *f,
-						 struct cgroup *cgrp, int cpu)
+						 struct cgroup *cgrp, int cpu, bool sums)
 {
 	struct cgroup *parent = cgroup_parent(cgrp);
 	struct cgroup_stats_array *array;
-	struct cgroup_stats_entry *up;
+	struct cgroup_stats_slot *slot;
 
 	f->up = NULL;
 	if (!parent || f->smap->map.map_flags & BPF_F_NO_HIERARCHY)
@@ -804,9 +814,9 @@ static __always_inline void cgroup_stats_fold_up(struct cgroup_stats_fold *f,
 	array = rcu_dereference(parent->bpf.stats_entries);
 	if (!cgroup_stats_has(array, f->smap))
 		return;
-	up = array->slot[f->smap->slot].entry;
-	f->up = cgroup_stats_pending(f->smap, up);
-	f->up_running = cgroup_stats_running(f->smap, up, cpu);
+	slot = &array->slot[f->smap->slot];
+	f->up = cgroup_stats_pending(f->smap, slot->entry);
+	f->up_running = cgroup_stats_fold_running(f->smap, slot, cpu, sums);
 }
 
 /*
@@ -829,21 +839,22 @@ static __always_inline void cgroup_stats_fold_mark_up(struct cgroup_stats_fold *
  * and may have left it for this one further up.
  */
 static __always_inline u64 cgroup_stats_fold_take(struct cgroup_stats_fold *f,
-						  struct cgroup *cgrp, int cpu, u32 word)
+						  struct cgroup *cgrp, int cpu, u32 word,
+						  bool sums)
 {
 	u64 taken = cgroup_stats_take((u64 *)f->running - 1 - word);
 
 	if (taken) {
-		cgroup_stats_fold_up(f, cgrp, cpu);
+		cgroup_stats_fold_up(f, cgrp, cpu, sums);
 		if (f->up)
 			cgroup_stats_fold_mark_up(f, word, taken);
 	}
 	return cgroup_stats_downwards(taken);
 }
 
-/* Fold a sum of 8 bytes. Both what was added and what is pending are taken. */
-static __always_inline void cgroup_stats_fold_sum(const u64 *running, u64 *folded, u64 *pending,
-						  u64 *total, u64 *up)
+/* Fold a sum of 8 bytes: what was added and what is pending. Returns what is new of it. */
+static __always_inline u64 cgroup_stats_fold_sum(const u64 *running, u64 *folded, u64 *pending,
+						 u64 *total)
 {
 	u64 now = READ_ONCE(*running);
 	u64 delta = now - *folded + *pending;
@@ -852,35 +863,29 @@ static __always_inline void cgroup_stats_fold_sum(const u64 *running, u64 *folde
 	*pending = 0;
 	/* Programs read it meanwhile: one store. */
 	WRITE_ONCE(*total, *total + delta);
-	if (up)
-		*up += delta;
+	return delta;
 }
 
-/* A line of them, as fast as can be. */
-static noinline void cgroup_stats_fold_line(const u64 *running, u64 *folded, u64 *pending,
-					    u64 *total, u64 *up)
-{
-	u32 i;
-
-#pragma GCC unroll 8
-	for (i = 0; i < CGROUP_STATS_LINE; i++)
-		cgroup_stats_fold_sum(running + i, folded + i, pending + i, total + i, up + i);
-}
-
-/* Fold @n sums of a line from @i on. */
-static void cgroup_stats_fold_sums(const struct cgroup_stats_fold *f, u32 i, u32 n)
+/* Fold @n of them, a line at most, from @i on. */
+static __always_inline void cgroup_stats_fold_sums(const struct cgroup_stats_fold *f, u32 i, u32 n)
 {
 	u64 *folded = (u64 *)f->folded + i, *pending = (u64 *)f->pending + i;
 	u64 *running = (u64 *)f->running + i, *total = (u64 *)f->total + i;
-	u64 *up = f->up ? (u64 *)f->up + i : NULL;
+	u64 *up = (u64 *)f->up + i;
 
-	if (up && n == CGROUP_STATS_LINE) {
-		cgroup_stats_fold_line(running, folded, pending, total, up);
-		return;
+	if (!f->up) {
+		for (i = 0; i < n; i++)
+			cgroup_stats_fold_sum(running + i, folded + i, pending + i, total + i);
+	} else if (n < CGROUP_STATS_LINE) {
+		for (i = 0; i < n; i++)
+			up[i] += cgroup_stats_fold_sum(running + i, folded + i, pending + i,
+						       total + i);
+	} else {
+#pragma GCC unroll 8
+		for (i = 0; i < CGROUP_STATS_LINE; i++)
+			up[i] += cgroup_stats_fold_sum(running + i, folded + i, pending + i,
+						       total + i);
 	}
-	for (i = 0; i < n; i++)
-		cgroup_stats_fold_sum(running + i, folded + i, pending + i, total + i,
-				      up ? up + i : NULL);
 }
 
 /* The same for any elements. Maxima and minima fold whole, however often. */
@@ -908,16 +913,16 @@ static noinline void cgroup_stats_fold_any(const struct cgroup_stats_fold *f, u3
 	}
 }
 
-static __always_inline void cgroup_stats_fold_entry(struct cgroup_stats_map *smap,
-						    struct cgroup_stats_entry *entry,
+static __always_inline void cgroup_stats_fold_entry(const struct cgroup_stats_map *smap,
+						    const struct cgroup_stats_slot *slot,
 						    struct cgroup *cgrp, int cpu, bool sums)
 {
-	struct cgroup_stats_fold f = cgroup_stats_fold_begin(smap, entry, cpu);
+	struct cgroup_stats_fold f = cgroup_stats_fold_begin(smap, slot, cpu, sums);
 	u32 word, line, i, n, words = cgroup_stats_words(smap);
 	u64 taken;
 
 	for (word = 0; word < words; word++) {
-		taken = cgroup_stats_fold_take(&f, cgrp, cpu, word);
+		taken = cgroup_stats_fold_take(&f, cgrp, cpu, word, sums);
 		while (taken) {
 			line = word * CGROUP_STATS_WORD + cgroup_stats_next_mark(&taken);
 			i = line * CGROUP_STATS_LINE;
@@ -974,19 +979,19 @@ static void cgroup_stats_fold_publish(struct cgroup_stats_fold *f, void **value)
 
 /* Fold an entry by the map's program: the value as a whole, if any of it has changed. */
 static void cgroup_stats_fold_program(struct cgroup_stats_map *smap,
-				      struct cgroup_stats_entry *entry,
+				      const struct cgroup_stats_slot *slot,
 				      struct cgroup *cgrp, int cpu)
 {
 	u64 *now = smap->program->copy;
 	u64 *total = now + cgroup_stats_len(smap);
 	u64 *parent = total + cgroup_stats_len(smap);
-	struct cgroup_stats_fold f = cgroup_stats_fold_begin(smap, entry, cpu);
+	struct cgroup_stats_fold f = cgroup_stats_fold_begin(smap, slot, cpu, false);
 	struct cgroup_stats_fold_kern kern;
 	u64 taken = 0;
 	u32 word;
 
 	for (word = 0; word < cgroup_stats_words(smap); word++)
-		taken |= cgroup_stats_fold_take(&f, cgrp, cpu, word);
+		taken |= cgroup_stats_fold_take(&f, cgrp, cpu, word, false);
 	if (!taken)
 		return;
 
@@ -1013,11 +1018,11 @@ static noinline void cgroup_stats_fold_slot(struct cgroup_stats_slot *slot,
 	if (!smap)
 		return;
 	if (unlikely(smap->program))
-		cgroup_stats_fold_program(smap, slot->entry, cgrp, cpu);
+		cgroup_stats_fold_program(smap, slot, cgrp, cpu);
 	else if (smap->nr_sums)
-		cgroup_stats_fold_entry(smap, slot->entry, cgrp, cpu, true);
+		cgroup_stats_fold_entry(smap, slot, cgrp, cpu, true);
 	else
-		cgroup_stats_fold_entry(smap, slot->entry, cgrp, cpu, false);
+		cgroup_stats_fold_entry(smap, slot, cgrp, cpu, false);
 }
 
 /**

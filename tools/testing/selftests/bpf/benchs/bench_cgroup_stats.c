@@ -41,6 +41,7 @@ static struct {
 	__u32 every;
 	__u32 maps;
 	__u32 rounds;
+	__u32 first_id;
 	bool controllers;
 } args = {
 	.variant = "map",
@@ -62,6 +63,7 @@ enum {
 	ARG_EVERY,
 	ARG_MAPS,
 	ARG_ROUNDS,
+	ARG_FIRST_ID,
 	ARG_CONTROLLERS,
 };
 
@@ -75,6 +77,7 @@ static const struct argp_option opts[] = {
 	{ "every", ARG_EVERY, "N", 0, "How many of them one is changed of" },
 	{ "maps", ARG_MAPS, "N", 0, "Maps that reach the cgroups; 0: none" },
 	{ "rounds", ARG_ROUNDS, "N", 0, "How often to measure; the smallest counts" },
+	{ "first-id", ARG_FIRST_ID, "N", 0, "Ids of cgroups are to be N at least" },
 	{ "controllers", ARG_CONTROLLERS, NULL, 0, "Have the memory controller in all cgroups" },
 	{},
 };
@@ -113,10 +116,13 @@ static error_t parse_arg(int key, char *arg, struct argp_state *state)
 		args.every = parse_number(arg, 1, BENCH_CGROUPS, state);
 		break;
 	case ARG_MAPS:
-		args.maps = parse_number(arg, 0, 1024, state);
+		args.maps = parse_number(arg, 0, BENCH_MAPS, state);
 		break;
 	case ARG_ROUNDS:
 		args.rounds = parse_number(arg, 1, 1000, state);
+		break;
+	case ARG_FIRST_ID:
+		args.first_id = parse_number(arg, 0, INT_MAX, state);
 		break;
 	case ARG_CONTROLLERS:
 		args.controllers = true;
@@ -134,7 +140,7 @@ const struct argp bench_cgroup_stats_argp = {
 
 static struct cgroup_stats_bench *skel;
 static int nr_maps;
-static int maps[1024];
+static int maps[BENCH_MAPS];
 /* What an operation took, in ns, and what its unit is. */
 static double result;
 static const char *unit = "ns/op";
@@ -170,6 +176,10 @@ static void validate(void)
 {
 	if (env.producer_cnt != 1 || env.consumer_cnt) {
 		fprintf(stderr, "benchmark needs one producer and no consumer!\n");
+		exit(1);
+	}
+	if (is_variant("map_fold") && args.maps < 2) {
+		fprintf(stderr, "two maps at least!\n");
 		exit(1);
 	}
 	if (args.dirty > args.elements) {
@@ -244,12 +254,29 @@ static void settle(void)
 	sleep(1);
 }
 
-static void make_tree(void)
+static __u64 make_cgroup(const char *path)
 {
 	struct stat st;
+
+	if (mkdir(path, 0755) || stat(path, &st))
+		fail("cannot make %s", path);
+	return st.st_ino;
+}
+
+/* Ids are given to all files of cgroups, upwards. */
+static void use_ids(void)
+{
+	while (make_cgroup(ROOT) < args.first_id)
+		rmdir(ROOT);
+	rmdir(ROOT);
+}
+
+static void make_tree(void)
+{
 	char name[16];
 	__u32 i;
 
+	use_ids();
 	settle();
 	tree = calloc(args.cgroups, sizeof(*tree));
 	if (!tree)
@@ -260,9 +287,7 @@ static void make_tree(void)
 		if (asprintf(&tree[i].path, "%s/%s", i ? tree[(i - 1) / args.fanout].path : ROOT,
 			     i ? name : "") < 0)
 			fail("no memory");
-		if (mkdir(tree[i].path, 0755) || stat(tree[i].path, &st))
-			fail("cannot make %s", tree[i].path);
-		tree[i].id = st.st_ino;
+		tree[i].id = make_cgroup(tree[i].path);
 		if (args.controllers && (__u64)i * args.fanout + 1 < args.cgroups)
 			write_file(tree[i].path, "cgroup.subtree_control", "+memory");
 	}
@@ -355,6 +380,9 @@ static void load_programs(const char *name, ...)
 	}
 	bpf_map__set_autocreate(skel->maps.running, hashes);
 	bpf_map__set_autocreate(skel->maps.totals, hashes);
+	bpf_map__set_autocreate(skel->maps.each, is_variant("map_fold"));
+	if (is_variant("map_fold"))
+		bpf_map__set_inner_map_fd(skel->maps.each, maps[0]);
 	bpf_map__set_autocreate(skel->maps.cgrp_storage, is_variant("cgrp_storage"));
 	bpf_map__set_autocreate(skel->maps.percpu_cgroup_storage,
 				is_variant("percpu_cgroup_storage"));
@@ -555,7 +583,7 @@ static void *add_id(void *ctx)
 
 static const char *change_variant(void)
 {
-	return is_map() ? "map" : args.variant;
+	return is_map() && !is_variant("map_fold") ? "map" : args.variant;
 }
 
 static void setup_change(const char *reader)
@@ -583,7 +611,13 @@ static void setup_change(const char *reader)
 
 static void setup_flush(void)
 {
+	__u32 i;
+
 	setup_change(NULL);
+	for (i = 0; is_variant("map_fold") && i < args.maps; i++) {
+		if (bpf_map_update_elem(bpf_map__fd(skel->maps.each), &i, &maps[i], 0))
+			fail("cannot have each map");
+	}
 }
 
 static void change(void)
@@ -611,10 +645,25 @@ static __u64 time_flush(bool changed)
 	return best;
 }
 
+/* What one map more costs that has changed: its fold, and nothing of rstat's. */
+static void flush_fold(void)
+{
+	__u64 one;
+
+	skel->bss->nr_changed = 1;
+	one = time_flush(true);
+	skel->bss->nr_changed = args.maps;
+	result = (double)(time_flush(true) - one) / (args.maps - 1) / skel->bss->nr_loops;
+}
+
 static void *flush(void *ctx)
 {
 	__u64 idle = time_flush(false);
 
+	if (is_variant("map_fold")) {
+		flush_fold();
+		return NULL;
+	}
 	result = ((double)time_flush(true) - idle) / skel->bss->nr_loops;
 	return NULL;
 }

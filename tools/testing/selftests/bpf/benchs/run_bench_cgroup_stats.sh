@@ -7,7 +7,7 @@ set -euo pipefail
 
 run() {	# run WORK VARIANT ELEMENTS CGROUPS OPTION...
 	local result
-	result=$(./bench -q -w1 -d1000 "cgroup-stats-${1//_/-}" --variant "$2" --elements "$3" \
+	result=$(./bench -q -w1 -d"${DURATION:-60}" "cgroup-stats-${1//_/-}" --variant "$2" --elements "$3" \
 		--cgroups "$4" "${@:5}" | sed -nE 's/.*latency +([0-9.]+) .*/\1/p')
 	printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$4" "${*:5}" "$result"
 }
@@ -33,11 +33,15 @@ for variant in map percpu_hash; do
 	run add_id $variant 1 10
 done
 run add_id map 1 10000
+run add_id map 1 10 --first-id 1000000
 
 for variant in map kfunc; do
 	for dirty in "1 1" "8 1" "8 8" "64 1" "64 64"; do
 		run flush $variant "${dirty% *}" 101 --dirty "${dirty#* }" --fanout 100
 	done
+done
+for dirty in "1 1" "8 1" "8 8" "64 1" "64 64"; do	# without what rstat does
+	run flush map_fold "${dirty% *}" 101 --dirty "${dirty#* }" --fanout 100 --maps 9
 done
 for dirty in 1 512; do
 	run flush map 512 101 --dirty $dirty --fanout 100

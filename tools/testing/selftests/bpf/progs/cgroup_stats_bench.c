@@ -17,6 +17,8 @@ const volatile __u32 nr_levels = 1;
 
 /* Which of the attached programs are to run. */
 __u32 turn;
+/* How many of the maps change, where more than one can. */
+__u32 nr_changed;
 /* How often to add, or how many of ids[] change. */
 __u32 nr_loops;
 /* What took how long, without the call of the program. */
@@ -32,6 +34,14 @@ struct {
 	__type(key, __u64);
 	__type(value, __u64);
 } stats SEC(".maps");
+
+/* Of several maps that change, each. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, BENCH_MAPS);
+	__type(key, __u32);
+	__type(value, __u32);
+} each SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
@@ -73,9 +83,9 @@ void cgroup_rstat_updated(struct cgroup *cgrp, int cpu) __ksym;
 void cgroup_rstat_flush(struct cgroup *cgrp) __ksym;
 
 const u8 *bpf_cgroup_stats_fold_ro(struct bpf_cgroup_stats_fold *fold, void *p__map,
-				   u32 which, const u32 rdonly_buf_size) __ksym;
+				   u32 which, const u32 rdonly_buf_size) __weak __ksym;
 u8 *bpf_cgroup_stats_fold_rw(struct bpf_cgroup_stats_fold *fold, void *p__map,
-			     u32 which, const u32 rdwr_buf_size) __ksym;
+			     u32 which, const u32 rdwr_buf_size) __weak __ksym;
 
 /* --- adds: nr_loops of each --- */
 
@@ -242,6 +252,26 @@ static long change_one_map(__u32 i, void *ctx)
 }
 
 CHANGE(change_map, change_one_map)
+
+static long change_one_of_each(__u32 i, void *ctx)
+{
+	__u32 key = i % nr_changed, elem;
+	void *map;
+
+	map = bpf_map_lookup_elem(&each, &key);
+	for (elem = 0; map && elem < nr_dirty; elem++)
+		if (bpf_cgroup_stats_add(map, nth_id(i / nr_changed), elem, 1, 0))
+			failed++;
+	return 0;
+}
+
+SEC("?fentry/bpf_fentry_test1")
+int change_map_fold(void *ctx)
+{
+	if (turn == BENCH_CHANGE)
+		bpf_loop(nr_loops * nr_changed, change_one_of_each, NULL, 0);
+	return 0;
+}
 
 static __always_inline void change_running(__u64 id)
 {

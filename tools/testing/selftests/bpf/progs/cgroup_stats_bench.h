@@ -4,6 +4,7 @@
 
 #define BENCH_ELEMS	512	/* at most: of a value */
 #define BENCH_CGROUPS	16384	/* at most: that change in a round */
+#define BENCH_MAPS	1024	/* at most */
 
 /* Which of the attached programs are to run. */
 enum {

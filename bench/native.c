@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * How long the core of an add takes, natively and in user space: where instructions are
+ * counted a fence is one of them, and here it is not. A thread is a CPU: it adds to a value
+ * of its own, and tells a flusher, who is not there most of the time, by
+ *
+ *	nothing		no flusher would find it
+ *	marks		three stores with release order: the map's way
+ *	list		a full fence, then a test whether it is on a lockless list: the least that
+ *			loses nothing by a list (7.3's rstat does without the fence, and may be late)
+ *	lock		a lock of the CPU's own around the test and the value (6.12's rstat
+ *			tests without it, and may be late)
+ *	shared		nothing, and all add to one value, atomically: BPF_F_NO_PERCPU
+ *
+ * cc -O2 -pthread native.c && ./a.out: ns per add with 1 and with 2 threads.
+ */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define NR_ADDS		50000000
+#define NR_ROUNDS	5
+#define NR_CPUS		2
+#define ALIGNED		__attribute__((aligned(128)))
+
+struct cpu {
+	_Atomic uint64_t running ALIGNED;
+	_Atomic uint8_t line_mark;
+	_Atomic uint8_t cgrp_mark ALIGNED;
+	_Atomic uint8_t group_mark ALIGNED;
+	_Atomic uintptr_t node ALIGNED;
+	atomic_flag lock ALIGNED;
+};
+
+static struct cpu cpus[NR_CPUS];
+static _Atomic uint64_t shared ALIGNED;
+static _Atomic uintptr_t head ALIGNED;
+
+/* As on one CPU: an interrupt may come between any two instructions, but not within one. */
+static inline void add(struct cpu *cpu, uint64_t value)
+{
+#ifdef __x86_64__
+	asm volatile("addq %1, %0" : "+m" (*(uint64_t *)&cpu->running) : "r" (value));
+#else
+	atomic_fetch_add_explicit(&cpu->running, value, memory_order_relaxed);
+#endif
+}
+
+static inline void by_nothing(struct cpu *cpu)
+{
+	add(cpu, 1);
+}
+
+static inline void by_marks(struct cpu *cpu)
+{
+	add(cpu, 1);
+	atomic_store_explicit(&cpu->line_mark, 1, memory_order_release);
+	atomic_store_explicit(&cpu->cgrp_mark, 1, memory_order_release);
+	atomic_store_explicit(&cpu->group_mark, 1, memory_order_release);
+}
+
+static inline void by_list(struct cpu *cpu)
+{
+	uintptr_t off = 0;
+
+	add(cpu, 1);
+	atomic_thread_fence(memory_order_seq_cst);
+	if (atomic_load_explicit(&cpu->node, memory_order_relaxed))
+		return;
+	if (atomic_compare_exchange_strong(&cpu->node, &off, 1))
+		atomic_store(&cpu->node, atomic_exchange(&head, (uintptr_t)&cpu->node) | 1);
+}
+
+static inline void by_lock(struct cpu *cpu)
+{
+	while (atomic_flag_test_and_set_explicit(&cpu->lock, memory_order_acquire))
+		;
+	add(cpu, 1);
+	if (!atomic_load_explicit(&cpu->node, memory_order_relaxed))
+		atomic_store_explicit(&cpu->node, 1, memory_order_relaxed);
+	atomic_flag_clear_explicit(&cpu->lock, memory_order_release);
+}
+
+static inline void by_shared(struct cpu *cpu)
+{
+	atomic_fetch_add_explicit(&shared, 1, memory_order_relaxed);
+}
+
+#define WAY(way)						\
+static void *way##_adds(void *cpu)				\
+{								\
+	int i;							\
+								\
+	for (i = 0; i < NR_ADDS; i++)				\
+		by_##way(cpu);					\
+	return NULL;						\
+}
+
+WAY(nothing)
+WAY(marks)
+WAY(list)
+WAY(lock)
+WAY(shared)
+
+static double now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1e9 + ts.tv_nsec;
+}
+
+/* The best round: others have the machine too. */
+static double measure(void *(*adds)(void *), int nr_threads)
+{
+	pthread_t threads[NR_CPUS];
+	double begin, ns, best = 1e99;
+	int i, round;
+
+	for (round = 0; round < NR_ROUNDS; round++) {
+		begin = now();
+		for (i = 0; i < nr_threads; i++) {
+			if (pthread_create(&threads[i], NULL, adds, &cpus[i]))
+				exit(1);
+		}
+		for (i = 0; i < nr_threads; i++)
+			pthread_join(threads[i], NULL);
+		ns = (now() - begin) / NR_ADDS;
+		if (ns < best)
+			best = ns;
+	}
+	return best;
+}
+
+int main(void)
+{
+	static const struct {
+		const char *name;
+		void *(*adds)(void *cpu);
+	} ways[] = {
+		{ "nothing", nothing_adds },
+		{ "marks", marks_adds },
+		{ "list", list_adds },
+		{ "lock", lock_adds },
+		{ "shared", shared_adds },
+	};
+	unsigned int i;
+
+	printf("%-10s %10s %10s\n", "ns per add", "1 thread", "2 threads");
+	for (i = 0; i < sizeof(ways) / sizeof(ways[0]); i++)
+		printf("%-10s %10.2f %10.2f\n", ways[i].name, measure(ways[i].adds, 1),
+		       measure(ways[i].adds, 2));
+	return 0;
+}

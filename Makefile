@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 # A patch series for the Linux kernel: BPF_MAP_TYPE_CGROUP_STATS. make help
 
-BASE ?= 6.12
 OUT ?= build
 override OUT := $(abspath $(OUT))
 override CMD := $(value CMD)
@@ -10,7 +9,7 @@ export BASE KSRC OUT KERNEL ARCH CMD
 help: ## this text
 	@sed -n 's/^\([a-z-]*\): ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 	@echo
-	@echo 'BASE=6.12   the kernel, one of: $(notdir $(patsubst %/base,%,$(wildcard bases/*/base)))'
+	@echo 'BASE=6.12   the kernel: $(notdir $(patsubst %/base,%,$(wildcard bases/*/base))); with KSRC, the nearest'
 	@echo 'KSRC=       a kernel tree of your own instead of the package of the base'
 	@echo 'OUT=build   the folder for trees and objects'
 	@echo 'ARCH=       of the virtual machine: x86_64 or arm64'

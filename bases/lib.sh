@@ -6,13 +6,14 @@ export LC_ALL=C
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 me=${0##*/}
-BASE=${BASE:-6.12}
 KSRC=${KSRC:-}
+BASE=${BASE:-$(KSRC=$KSRC "$top/bases/nearest")}
 pin=$top/bases/$BASE
 dir=$(realpath -m "${OUT:-$top/build}")/$BASE${KSRC:+-ksrc}
 T=$dir/linux		# the work tree: tag base, branch cgroup-stats
 tmp=$dir/tmp
 made=$T/.git/made	# the commit that tree or save made last, and the repository's files as of then
+merged=$T/.git/merged	# patches that did not apply to KSRC as they are
 moving=$T/.git/moving	# the same while the work tree is on its way there
 
 say() { echo "$me: $*" >&2; }

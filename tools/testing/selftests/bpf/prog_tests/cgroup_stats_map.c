@@ -116,9 +116,11 @@ static struct cgroup_stats_map *load(__u64 root, int map_fd, const char *names)
 	autoload(skel->obj, names);
 	bpf_map__set_autocreate(skel->maps.maps, !!strstr(names, "_nth"));
 	bpf_map__set_autocreate(skel->maps.other, !!strstr(names, "look_either"));
+	bpf_map__set_autocreate(skel->maps.own, !!strstr(names, "after_cgroup_exit"));
 	bpf_map__set_autocreate(skel->maps.work, !!strstr(names, "start_"));
 	bpf_map__set_map_extra(skel->maps.stats, root);
 	bpf_map__set_map_extra(skel->maps.other, root);
+	bpf_map__set_map_extra(skel->maps.own, root);
 	if (map_fd >= 0 &&
 	    !ASSERT_OK(bpf_map__reuse_fd(skel->maps.stats, map_fd), "reuse_fd"))
 		goto fail;
@@ -575,6 +577,73 @@ out:
 		close(fds[i]);
 	for (i = 4; i >= 0; i--)
 		cg_remove(paths[i]);
+}
+
+struct creation {
+	struct map_attr attr;
+	bool begun, done;
+	int keys;
+};
+
+static int create_map(void *arg)
+{
+	struct creation *c = arg;
+	int fd;
+
+	WRITE_ONCE(c->begun, true);
+	fd = map_try(&c->attr);
+	c->keys = count_keys(fd);
+	WRITE_ONCE(c->done, true);
+	return fd < 0;
+}
+
+/* Maps of a child that are made while one of its parent has not reached it yet. */
+static void test_maps_at_once(void)
+{
+	enum { NR_CGROUPS = 200, NR_FDS = 256 };
+	__u64 a = cg_make("a"), child = cg_make("a/child");
+	int i, n, round, bad = 0, fds[NR_FDS];
+	struct map_attr attr;
+	struct creation *c;
+	char path[16];
+	pid_t pid;
+
+	attr = map_attr(child, 1);
+	c = shared_alloc(sizeof(*c));
+	if (!c)
+		goto out;
+	c->attr = map_attr(a, MAX_ELEMS);
+	for (i = 0; i < NR_CGROUPS; i++) {
+		snprintf(path, sizeof(path), "a/%d", i);
+		cg_make(path);
+	}
+	for (round = 0; round < 3; round++) {
+		c->begun = false;
+		c->done = false;
+		pid = spawn(create_map, c);
+		while (pid > 0 && !READ_ONCE(c->begun))
+			sched_yield();
+		for (n = 0; n < NR_FDS && !READ_ONCE(c->done); n++)
+			fds[n] = map_try(&attr);
+		reap(pid);
+		ASSERT_EQ(c->keys, NR_CGROUPS + 2, "entries of the parent's map");
+		for (i = 0; i < n; i++) {
+			bad += count_keys(fds[i]) != 1 || total(fds[i], child, 0) != 0;
+			close(fds[i]);
+		}
+		if (!ASSERT_EQ(bad, 0, "maps without their entry"))
+			break;
+	}
+	close(c->attr.opts.btf_fd);
+	for (i = 0; i < NR_CGROUPS; i++) {
+		snprintf(path, sizeof(path), "a/%d", i);
+		cg_remove(path);
+	}
+	munmap(c, sizeof(*c));
+out:
+	close(attr.opts.btf_fd);
+	cg_remove("a/child");
+	cg_remove("a");
 }
 
 /* More maps on one cgroup than there are bits in a word. */
@@ -2385,6 +2454,147 @@ out:
 	cg_remove("a");
 }
 
+static int copy_flusher(void *arg)
+{
+	struct cgroup_stats_map *skel = arg;
+
+	pin_to(cpus[1]);
+	WRITE_ONCE(skel->bss->flusher_tid, sys_gettid());
+	while (READ_ONCE(skel->bss->flusher_tid)) {
+		if (READ_ONCE(skel->bss->half_step) != HALF_ADDED)
+			continue;
+		if (run(skel->progs.flush, skel->bss->target_id, 0, 0))
+			return 1;
+		__sync_val_compare_and_swap(&skel->bss->half_step, HALF_ADDED, HALF_MISSED);
+	}
+	return 0;
+}
+
+/* A value is copied as of one instant, though it is just being folded on another CPU. */
+static void test_copy(void)
+{
+	__u64 a = cg_make("a"), b = cg_make("a/b"), value[CGROUP_STATS_ELEMS];
+	struct cgroup_stats_map *skel = NULL;
+	int i, round, step, torn = 0;
+	pid_t pid = -1;
+
+	/* Where the compiler has inlined this there is no place to wait. */
+	if (nr_cpus < 2 ||
+	    libbpf_find_vmlinux_btf_id("cgroup_stats_fold_line", BPF_TRACE_FENTRY) < 0) {
+		test__skip();
+		goto out;
+	}
+	skel = load(a, -1, "flush after_flush half_way");
+	if (!skel || !ASSERT_OK(cgroup_stats_map__attach(skel), "attach"))
+		goto out;
+	skel->bss->target_id = b;
+	skel->bss->target_tid = sys_gettid();
+	pin_to(cpus[0]);
+	pid = spawn(copy_flusher, skel);
+	ASSERT_TRUE(wait_until(READ_ONCE(skel->bss->flusher_tid)), "flusher");
+
+	/* The kernel flushes on its own too, now and then. */
+	for (round = 0, step = HALF_IDLE; round < 20 && step != HALF_FOLDED; round++) {
+		skel->bss->done = 0;
+		WRITE_ONCE(skel->bss->half_step, HALF_READ);
+		if (!ASSERT_OK(bpf_map_lookup_elem(bpf_map__fd(skel->maps.stats), &b, value),
+			       "lookup"))
+			break;
+		step = __sync_lock_test_and_set(&skel->bss->half_step, HALF_COPIED);
+		for (i = 0; i < CGROUP_STATS_ELEMS; i++)
+			torn += value[i] != value[0];
+		ASSERT_EQ(torn, 0, "elements of another instant");
+	}
+	ASSERT_EQ(step, HALF_FOLDED, "read during a fold");
+	WRITE_ONCE(skel->bss->flusher_tid, 0);
+out:
+	reap(pid);
+	unpin();
+	cgroup_stats_map__destroy(skel);
+	cg_remove("a/b");
+	cg_remove("a");
+}
+
+/* Lines of the iterator that prints the map. */
+static int count_lines(struct cgroup_stats_map *skel)
+{
+	DECLARE_LIBBPF_OPTS(bpf_iter_attach_opts, opts);
+	union bpf_iter_link_info linfo = {};
+	int i, len, fd, n = 0;
+	struct bpf_link *link;
+	char buf[1024];
+
+	linfo.map.map_fd = bpf_map__fd(skel->maps.stats);
+	opts.link_info = &linfo;
+	opts.link_info_len = sizeof(linfo);
+	link = bpf_program__attach_iter(skel->progs.dump, &opts);
+	if (!ASSERT_OK_PTR(link, "attach_iter"))
+		return -1;
+	fd = bpf_iter_create(bpf_link__fd(link));
+	while ((len = read(fd, buf, sizeof(buf))) > 0) {
+		for (i = 0; i < len; i++)
+			n += buf[i] == '\n';
+	}
+	ASSERT_OK(len, "read to the end");
+	close(fd);
+	bpf_link__destroy(link);
+	return n;
+}
+
+/* All walks get over cgroups of another map, however many, between those of theirs. */
+static void test_strangers(void)
+{
+	/* The kernel looks at 64 at a time. */
+	enum { NR_STRANGERS = 2 * 64 + 2 };
+	__u64 a = cg_make("a"), first = cg_make("a/first"), last, out, prev;
+	__u64 keys[4], values[4 * CGROUP_STATS_ELEMS];
+	struct cgroup_stats_map *skel;
+	int i, fd, other, err;
+	char path[16];
+	__u32 count;
+
+	other = map_make(cg_make("x"), 1);
+	for (i = 0; i < NR_STRANGERS; i++) {
+		snprintf(path, sizeof(path), "x/%d", i);
+		cg_make(path);
+	}
+	last = cg_make("a/last");
+	ASSERT_EQ(count_keys(other), NR_STRANGERS + 1, "entries of the other map");
+	skel = load(a, -1, "walk dump");
+	if (!skel)
+		goto out;
+	fd = bpf_map__fd(skel->maps.stats);
+
+	count = ARRAY_SIZE(keys);
+	err = bpf_map_lookup_batch(fd, NULL, &out, keys, values, &count, NULL);
+	ASSERT_EQ(err, -ENOENT, "batch");
+	ASSERT_EQ(count, 3, "batch");
+	for (i = 0, prev = 0; i < 3; i++, prev = out) {
+		count = 1;
+		err = bpf_map_lookup_batch(fd, i ? &prev : NULL, &out, keys + i, values, &count,
+					   NULL);
+		ASSERT_OK(err, "batch of one");
+	}
+	ASSERT_EQ(keys[0], a, "root");
+	ASSERT_EQ(keys[1], first, "first");
+	ASSERT_EQ(keys[2], last, "last");
+
+	ASSERT_EQ(count_keys(fd), 3, "get_next_key");
+	ASSERT_EQ(run(skel->progs.walk, 0, 0, 0), 3, "for_each");
+	ASSERT_EQ(count_lines(skel), 3, "iterator");
+out:
+	cgroup_stats_map__destroy(skel);
+	close(other);
+	for (i = 0; i < NR_STRANGERS; i++) {
+		snprintf(path, sizeof(path), "x/%d", i);
+		cg_remove(path);
+	}
+	cg_remove("x");
+	cg_remove("a/last");
+	cg_remove("a/first");
+	cg_remove("a");
+}
+
 /* All elements in programs: in ascending order, by for_each and by the iterator. */
 static void test_for_each(void)
 {
@@ -2788,7 +2998,7 @@ static void test_exiting(void)
 {
 	__u64 a = cg_make("a"), b = cg_make("a/b"), c = cg_make("a/b/c"), deadline;
 	struct cgroup_stats_map *skel;
-	int round, fd, err, go[2];
+	int round, fd, own_fd, err, go[2];
 	pid_t pid;
 	char x;
 
@@ -2796,6 +3006,7 @@ static void test_exiting(void)
 	if (!skel)
 		goto out;
 	fd = bpf_map__fd(skel->maps.stats);
+	own_fd = bpf_map__fd(skel->maps.own);
 	/* It waits with preemption off, for somebody on another CPU. */
 	if (nr_cpus < 2 || cgroup_stats_map__attach(skel)) {
 		test__skip();
@@ -2833,6 +3044,9 @@ static void test_exiting(void)
 		ASSERT_EQ(skel->bss->exit_id, c, "cgroup of the task");
 		ASSERT_EQ(skel->bss->exit_by_id_err, -ENOENT, "by id");
 		ASSERT_OK(skel->bss->exit_err, "add");
+		ASSERT_OK(skel->bss->exit_own_err, "add, no hierarchy");
+		/* Nothing stays in what has gone. */
+		ASSERT_EQ(total(own_fd, round == 0 ? b : a, 0), 7, "nearest ancestor's own");
 		if (round == 0) {
 			ASSERT_EQ(total(fd, b, 0), 7, "parent");
 			ASSERT_EQ(total(fd, a, 0), 7, "root");
@@ -3120,6 +3334,7 @@ void serial_test_cgroup_stats_map(void)
 		{ "pinned", test_pinned },
 		{ "sizes", test_sizes },
 		{ "maps", test_maps },
+		{ "maps_at_once", test_maps_at_once },
 		{ "many_maps", test_many_maps },
 		{ "many_cgroups", test_many_cgroups },
 		{ "attributes", test_attributes },
@@ -3135,6 +3350,8 @@ void serial_test_cgroup_stats_map(void)
 		{ "info", test_info },
 		{ "memlock", test_memlock },
 		{ "lookups", test_lookups },
+		{ "copy", test_copy },
+		{ "strangers", test_strangers },
 		{ "for_each", test_for_each },
 		{ "bpffs", test_bpffs },
 		{ "kinds", test_kinds },

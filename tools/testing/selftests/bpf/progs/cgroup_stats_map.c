@@ -15,6 +15,14 @@ struct {
 	__type(value, struct cgroup_stats_value);
 } stats SEC(".maps"), other SEC(".maps");
 
+/* Shows which of a removed cgroup and its ancestors was added to. */
+struct {
+	__uint(type, BPF_MAP_TYPE_CGROUP_STATS);
+	__uint(map_flags, BPF_F_NO_HIERARCHY);
+	__type(key, __u64);
+	__type(value, struct cgroup_stats_value);
+} own SEC(".maps");
+
 struct inner {
 	__uint(type, BPF_MAP_TYPE_CGROUP_STATS);
 	__type(key, __u64);
@@ -553,7 +561,7 @@ int kind_nmi(void *ctx)
 int exit_tgid;
 bool at_exit, removed;
 __u64 exit_id;
-long exit_err, exit_by_id_err;
+long exit_err, exit_own_err, exit_by_id_err;
 
 static int wait_removed(__u64 i, __u64 *deadline)
 {
@@ -572,6 +580,54 @@ int BPF_PROG(after_cgroup_exit, struct task_struct *task)
 	exit_id = bpf_get_current_cgroup_id();
 	exit_by_id_err = bpf_cgroup_stats_add(&stats, exit_id, 0, 100, 0);
 	exit_err = bpf_cgroup_stats_add(&stats, 0, 0, 7, 0);
+	exit_own_err = bpf_cgroup_stats_add(&own, 0, 0, 7, 0);
 	done++;
+	return 0;
+}
+
+/*
+ * A reader between its flush and its copy, and a flusher half-way in a fold of the same
+ * entry. The flusher holds the lock; it goes on when the reader has its copy, or when that
+ * has had time enough to show that it waits for the lock.
+ */
+int flusher_tid;
+int half_step;
+
+static int wait_half_step(__u64 i, __u64 *until)
+{
+	return half_step != until[0] || bpf_ktime_get_ns() > until[1];
+}
+
+static __always_inline void wait_while(int step, __u64 ns)
+{
+	__u64 until[] = { step, bpf_ktime_get_ns() + ns };
+
+	bpf_loop(1 << 23, wait_half_step, until, 0);
+}
+
+SEC("?fexit/cgroup_stats_rstat_flush")
+int after_flush(void *ctx)
+{
+	int i;
+
+	if ((__u32)bpf_get_current_pid_tgid() != target_tid || half_step != HALF_READ)
+		return 0;
+	for (i = 0; i < CGROUP_STATS_ELEMS; i++)
+		bpf_cgroup_stats_add(&stats, target_id, i, 1, 0);
+	half_step = HALF_ADDED;
+	wait_while(HALF_ADDED, 5000000000ULL);
+	return 0;
+}
+
+/* A line of an entry that has a parent's: here the target's */
+SEC("?fentry/cgroup_stats_fold_line")
+int half_way(void *ctx)
+{
+	if ((__u32)bpf_get_current_pid_tgid() != flusher_tid || half_step != HALF_ADDED)
+		return 0;
+	if (++done != CGROUP_STATS_ELEMS / 8 / 2 + 1)
+		return 0;
+	half_step = HALF_FOLDED;
+	wait_while(HALF_FOLDED, 200000000ULL);
 	return 0;
 }

@@ -40,6 +40,16 @@ enum kind {
 	NR_KINDS,
 };
 
+/* How far a reader and a flusher are. */
+enum half_step {
+	HALF_IDLE,
+	HALF_READ,	/* the reader has begun */
+	HALF_ADDED,	/* it has flushed, and there is more to fold */
+	HALF_FOLDED,	/* half of it is folded */
+	HALF_COPIED,	/* the reader has its copy */
+	HALF_MISSED,	/* somebody else has flushed */
+};
+
 #ifdef __bpf__
 __ksym void bpf_rcu_read_lock(void);
 __ksym void bpf_rcu_read_unlock(void);

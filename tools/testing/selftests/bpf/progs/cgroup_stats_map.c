@@ -619,8 +619,8 @@ int after_flush(void *ctx)
 	return 0;
 }
 
-/* A line of an entry that has a parent's: here the target's */
-SEC("?fentry/cgroup_stats_fold_line")
+/* A line of the target's entry, which comes before its parent's. */
+SEC("?fentry/cgroup_stats_fold_any")
 int half_way(void *ctx)
 {
 	if ((__u32)bpf_get_current_pid_tgid() != flusher_tid || half_step != HALF_ADDED)

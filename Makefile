@@ -4,7 +4,7 @@
 OUT ?= build
 override OUT := $(abspath $(OUT))
 override CMD := $(value CMD)
-export BASE KSRC OUT KERNEL ARCH CMD
+export BASE KSRC OUT KERNEL ARCH CMD V
 
 help: ## this text
 	@sed -n 's/^\([a-z-]*\): ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -12,6 +12,7 @@ help: ## this text
 	@echo 'BASE=6.12   the kernel: $(notdir $(patsubst %/base,%,$(wildcard bases/*/base))); with KSRC, the nearest'
 	@echo 'KSRC=       a kernel tree of your own instead of the package of the base'
 	@echo 'OUT=build   the folder for trees and objects'
+	@echo 'V=1         which time it is that the series is mailed'
 	@echo 'ARCH=       of the virtual machine: x86_64 or arm64'
 	@echo 'KERNEL=     the configuration of the kernel: names of machine/config/ joined by "+"'
 	@echo 'CMD=        what make run runs in the virtual machine'

@@ -377,6 +377,10 @@ static void load_programs(const char *name, ...)
 					args.elements * sizeof(struct bench_running));
 		bpf_map__set_value_size(skel->maps.totals,
 					args.elements * sizeof(struct bench_total));
+		if (!name) {	/* for their size, which is to be right */
+			bpf_map__set_max_entries(skel->maps.running, args.cgroups);
+			bpf_map__set_max_entries(skel->maps.totals, args.cgroups);
+		}
 	}
 	bpf_map__set_autocreate(skel->maps.running, hashes);
 	bpf_map__set_autocreate(skel->maps.totals, hashes);
@@ -874,11 +878,20 @@ static long charged(void)
 	return file_number(ROOT "-payer", "memory.stat", "kernel ");
 }
 
-/* What memcg has charged, or what the map says, for all cgroups. */
+static long memlock(int fd)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "fdinfo/%d", fd);
+	return file_number("/proc/self", name, "memlock:\t");
+}
+
+/*
+ * What memcg has charged, or what the map says, for all cgroups. Of a hash memcg does not know
+ * the per-CPU memory, which is taken before there is somebody to charge.
+ */
 static void *measure_memory(void *ctx)
 {
-	bool formula = has_suffix("_formula");
-	char path[64];
 	long before;
 
 	if (mkdir(ROOT "-payer", 0755))
@@ -891,12 +904,13 @@ static void *measure_memory(void *ctx)
 		load_programs(NULL);
 		make_entries();
 	}
-	if (formula) {
-		snprintf(path, sizeof(path), "fdinfo/%d", maps[0]);
-		result = file_number("/proc/self", path, "memlock:\t");
-	} else {
+	if (has_suffix("_formula"))
+		result = memlock(maps[0]);
+	else if (is_variant("kfunc"))
+		result = memlock(bpf_map__fd(skel->maps.running)) +
+			 memlock(bpf_map__fd(skel->maps.totals));
+	else
 		result = charged() - before;
-	}
 	result /= args.cgroups;
 	write_file(CGROUPS, "cgroup.procs", "0");
 	while (nr_maps)

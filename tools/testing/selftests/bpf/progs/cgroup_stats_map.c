@@ -539,7 +539,7 @@ int BPF_PROG(kind_drain, struct cgroup *cgrp, int cpu)
 	return 0;
 }
 
-SEC("?tp_btf/cgroup_rstat_cpu_locked")
+SEC("?tp_btf/cgroup_rstat_locked")
 int kind_rstat_locked(void *ctx)
 {
 	count_target(KIND_RSTAT_LOCKED);

@@ -262,35 +262,35 @@ int add_null(void *ctx)
 /* A flush sleeps. */
 
 SEC("?tc")
-__failure __msg("helper call might sleep in a non-sleepable prog")
+__failure __msg("in {{(a )?}}non-sleepable prog")
 int flush_tc(void *ctx)
 {
 	return bpf_cgroup_stats_flush(&stats, id, 0);
 }
 
 SEC("?raw_tp/sys_enter")
-__failure __msg("helper call might sleep in a non-sleepable prog")
+__failure __msg("in {{(a )?}}non-sleepable prog")
 int flush_raw_tp(void *ctx)
 {
 	return bpf_cgroup_stats_flush(&stats, id, 0);
 }
 
 SEC("?fentry/" SYS_PREFIX "sys_getpgid")
-__failure __msg("helper call might sleep in a non-sleepable prog")
+__failure __msg("in {{(a )?}}non-sleepable prog")
 int flush_fentry(void *ctx)
 {
 	return bpf_cgroup_stats_flush(&stats, id, 0);
 }
 
 SEC("?perf_event")
-__failure __msg("helper call might sleep in a non-sleepable prog")
+__failure __msg("in {{(a )?}}non-sleepable prog")
 int flush_perf_event(void *ctx)
 {
 	return bpf_cgroup_stats_flush(&stats, id, 0);
 }
 
 SEC("?iter/cgroup")
-__failure __msg("helper call might sleep in a non-sleepable prog")
+__failure __msg("in {{(a )?}}non-sleepable prog")
 int flush_iter(void *ctx)
 {
 	return bpf_cgroup_stats_flush(&stats, id, 0);
@@ -416,7 +416,7 @@ static int flush_timer_cb(void *map, int *key, void *value)
 }
 
 SEC("?syscall")
-__failure __msg("bpf_cgroup_stats_flush#{{[0-9]+}} cannot sleep")
+__failure __msg("bpf_cgroup_stats_flush#{{[0-9]+ (cannot sleep|in non-sleepable prog)}}")
 int flush_timer(void *ctx)
 {
 	struct elem *elem = bpf_map_lookup_elem(&array, &zero);

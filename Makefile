@@ -37,7 +37,9 @@ check: ## every test
 	@machine/check
 check-long: ## those that take hours as well
 	@LONG=1 machine/check
+check-series: ## what a maintainer's robots would run, on each patch and on the series
+	@machine/check mailed lists compilers sphinx coccicheck configurations patches
 clean: ## remove the trees and objects of the base, if all edits are saved
 	@bases/clean
 
-.PHONY: help tree save series build run shell bench demo check check-long clean
+.PHONY: help tree save series build run shell bench demo check check-long check-series clean

@@ -1078,7 +1078,7 @@ static bool log_has(const char *log, const char *msgs)
 	bool has = false;
 
 	for (msg = strtok_r(copy, "|", &save); msg; msg = strtok_r(NULL, "|", &save))
-		has |= strstr(log, msg) != NULL;
+		has |= !!strstr(log, msg);
 	free(copy);
 	return has;
 }

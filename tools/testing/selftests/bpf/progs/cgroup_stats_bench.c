@@ -6,6 +6,7 @@
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
+#include "bpf_experimental.h"
 #include "cgroup_stats_bench.h"
 
 char _license[] SEC("license") = "GPL";
@@ -80,8 +81,6 @@ struct {
 struct cgroup *bpf_cgroup_from_id(u64 cgid) __ksym;
 void bpf_cgroup_release(struct cgroup *cgrp) __ksym;
 struct cgroup *bpf_cgroup_acquire(struct cgroup *cgrp) __ksym;
-void bpf_preempt_disable(void) __ksym;
-void bpf_preempt_enable(void) __ksym;
 /* rstat's: a kernel has the first two or the others. */
 void css_rstat_updated(struct cgroup_subsys_state *css, int cpu) __ksym __weak;
 void css_rstat_flush(struct cgroup_subsys_state *css) __ksym __weak;

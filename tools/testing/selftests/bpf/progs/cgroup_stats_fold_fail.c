@@ -266,7 +266,8 @@ int BPF_PROG(null_as_fold, struct bpf_cgroup_stats_fold *f)
 __u64 forged[16];
 
 SEC("?struct_ops/fold")
-__failure __msg("arg#0 pointer type STRUCT bpf_cgroup_stats_fold must point to|R1 is fp expected STRUCT bpf_cgroup_stats_fold")
+__failure __msg("arg#0 pointer type STRUCT bpf_cgroup_stats_fold must point to|"
+		"R1 is fp expected STRUCT bpf_cgroup_stats_fold")
 int BPF_PROG(stack_as_fold, struct bpf_cgroup_stats_fold *f)
 {
 	struct bpf_cgroup_stats_fold copy = {};
@@ -275,7 +276,8 @@ int BPF_PROG(stack_as_fold, struct bpf_cgroup_stats_fold *f)
 }
 
 SEC("?struct_ops/fold")
-__failure __msg("arg#0 pointer type STRUCT bpf_cgroup_stats_fold must point to|R1 is map_value expected STRUCT bpf_cgroup_stats_fold")
+__failure __msg("arg#0 pointer type STRUCT bpf_cgroup_stats_fold must point to|"
+		"R1 is map_value expected STRUCT bpf_cgroup_stats_fold")
 int BPF_PROG(global_as_fold, struct bpf_cgroup_stats_fold *f)
 {
 	return !bpf_cgroup_stats_fold_rw((void *)forged, &stats, BPF_CGROUP_STATS_TOTAL, 8);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Allocations that fail, each one in turn: in creating a cgroup stats map, in mkdir()
- * below maps, in attaching and replacing an aggregator. The call fails with -ENOMEM, or
- * does without what it asked for. What fails leaves nothing behind, and succeeds when
- * it is tried again.
+ * Allocations that fail, each one in turn and all from each one on: in creating a cgroup
+ * stats map, in mkdir() below maps, in attaching and replacing an aggregator. The call
+ * fails with -ENOMEM, or does without what it asked for. What fails leaves nothing
+ * behind, and succeeds when it is tried again.
  *
  * This needs a kernel with FAULT_INJECTION, FAULT_INJECTION_DEBUG_FS, FAILSLAB and
  * FAIL_PAGE_ALLOC. Without these, memory cgroups at their limit are what there is. They
@@ -23,28 +23,34 @@
 /* --- failures --- */
 
 #define DEBUG		"/sys/kernel/debug/"
-#define CACHE_FILTER	DEBUG "failslab/cache-filter"
-#define PROBABILITY	DEBUG "failslab/probability"
-#define TIMES		DEBUG "failslab/times"
-#define TASK_FILTER	DEBUG "failslab/task-filter"
-#define MIN_ORDER	DEBUG "fail_page_alloc/min-order"
+#define SLAB		DEBUG "failslab/"
+#define PAGE		DEBUG "fail_page_alloc/"
+#define CACHE_FILTER	SLAB "cache-filter"
+#define PROBABILITY	SLAB "probability"
+#define MIN_ORDER	PAGE "min-order"
+#define THIS_TASK	"/proc/thread-self/make-it-fail"
 
-static int fail_nth = -1;
+static int fail_nth = -1, fail_task = -1;
 
 static struct setting {
 	const char *path;
 	const char *value;
 	char old[16];
 } settings[] = {
-	{ DEBUG "failslab/verbose", "0" },
-	{ DEBUG "failslab/ignore-gfp-wait", "N" },
+	{ SLAB "verbose", "0" },
+	{ SLAB "ignore-gfp-wait", "N" },
 	{ CACHE_FILTER, "N" },
 	{ PROBABILITY, "0" },
-	{ TIMES, "-1" },
-	{ TASK_FILTER, "Y" },
-	{ DEBUG "fail_page_alloc/verbose", "0" },
-	{ DEBUG "fail_page_alloc/ignore-gfp-wait", "N" },
-	{ DEBUG "fail_page_alloc/ignore-gfp-highmem", "N" },
+	{ SLAB "times", "-1" },
+	{ SLAB "space", "0" },
+	{ SLAB "task-filter", "Y" },
+	{ PAGE "verbose", "0" },
+	{ PAGE "ignore-gfp-wait", "N" },
+	{ PAGE "ignore-gfp-highmem", "N" },
+	{ PAGE "probability", "0" },
+	{ PAGE "times", "-1" },
+	{ PAGE "space", "0" },
+	{ PAGE "task-filter", "Y" },
 	{ MIN_ORDER, "0" },
 };
 
@@ -71,8 +77,11 @@ static bool failures_begin(void)
 	int i;
 
 	fail_nth = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
-	if (fail_nth < 0)
+	fail_task = open(THIS_TASK, O_RDWR | O_CLOEXEC);
+	if (fail_nth < 0 || fail_task < 0) {
+		failures_end();
 		return false;
+	}
 	for (i = 0; i < ARRAY_SIZE(settings); i++) {
 		if (!setting_change(&settings[i])) {
 			failures_end();
@@ -92,7 +101,62 @@ static void failures_end(void)
 		settings[i].old[0] = 0;
 	}
 	close(fail_nth);
+	close(fail_task);
 	fail_nth = -1;
+	fail_task = -1;
+}
+
+/*
+ * What runs out, and in which steps; NULL: nothing does, single allocations fail. A
+ * single failure is not enough where vmalloc() is tried after kmalloc().
+ */
+static const struct resource {
+	const char *name;
+	const char *folder;
+	int step;
+} slabs = { "slabs", SLAB, 256 }, pages = { "pages", PAGE, 1 }, *scarce;
+
+static const char *what_is_scarce(void)
+{
+	return scarce ? scarce->name : "nothing";
+}
+
+static bool scarce_set(const char *name, int value)
+{
+	char path[64], text[16];
+
+	sprintf(path, "%s%s", scarce->folder, name);
+	sprintf(text, "%d", value);
+	return setting_write(path, text);
+}
+
+static int scarce_get(const char *name)
+{
+	char path[64], text[16] = "";
+	int fd, value = -1;
+
+	sprintf(path, "%s%s", scarce->folder, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (read(fd, text, sizeof(text) - 1) > 0)
+		value = atoi(text);
+	close(fd);
+	return value;
+}
+
+/* Let this task have so much, and nothing behind it. */
+static bool scarce_begin(int steps)
+{
+	return scarce_set("times", MANY) && scarce_set("space", steps * scarce->step) &&
+	       scarce_set("probability", 100) && pwrite(fail_task, "1", 1, 0) == 1;
+}
+
+/* Whether it was enough; -1 if that is not known. */
+static int scarce_end(void)
+{
+	int times = pwrite(fail_task, "0", 1, 0) == 1 ? scarce_get("times") : -1;
+
+	scarce_set("probability", 0);
+	return times < 0 ? -1 : times == MANY;
 }
 
 static bool arm(int n)
@@ -100,6 +164,8 @@ static bool arm(int n)
 	char text[16];
 	int len = sprintf(text, "%d", n);
 
+	if (scarce && n)
+		return scarce_begin(n - 1);
 	return pwrite(fail_nth, text, len, 0) == len;
 }
 
@@ -109,6 +175,8 @@ static int disarm(void)
 	char text[16] = "";
 	int left = -1;
 
+	if (scarce)
+		return scarce_end();
 	if (pread(fail_nth, text, sizeof(text) - 1, 0) > 0)
 		left = atoi(text);
 	arm(0);
@@ -424,8 +492,8 @@ static void test_creation(const struct kind *kind, int nr_before)
 	 */
 	ASSERT_GE(tally.failed, NR_TREE, "failures");
 	ASSERT_EQ(tally.failed + tally.survived, n - 1, "rounds");
-	printf("%s after %d maps: %d failures, without effect %d\n", kind->name, nr_before,
-	       tally.failed, tally.survived);
+	printf("%s after %d maps, scarce is %s: %d failures, without effect %d\n", kind->name, nr_before,
+	       what_is_scarce(), tally.failed, tally.survived);
 }
 
 /* --- mkdir() --- */
@@ -497,11 +565,24 @@ static struct tally mkdir_rounds(int nr_maps)
 	while (mkdir_round(&m, n, &tally))
 		n++;
 	ASSERT_EQ(tally.failed + tally.survived, n - 1, "rounds");
-	printf("mkdir below %d maps: %d failures, without effect %d\n", nr_maps, tally.failed,
-	       tally.survived);
+	printf("mkdir below %d maps, scarce is %s: %d failures, without effect %d\n", nr_maps,
+	       what_is_scarce(), tally.failed, tally.survived);
 	while (m.nr_maps)
 		stats_close(&m.maps[--m.nr_maps]);
 	return tally;
+}
+
+static void test_mkdir_scarce(void)
+{
+	struct tally tally;
+
+	if (!tree_make())
+		return;
+	for (scarce = &slabs; scarce; scarce = scarce == &slabs ? &pages : NULL) {
+		tally = mkdir_rounds(NR_MAPS);
+		ASSERT_GT(tally.failed, 0, scarce->name);
+	}
+	tree_remove();
 }
 
 static void test_mkdir(void)
@@ -615,7 +696,6 @@ out:
  * this task asks for must fail.
  */
 #define NODE_CACHE	"/sys/kernel/slab/radix_tree_node/failslab"
-#define THIS_TASK	"/proc/thread-self/make-it-fail"
 
 static void nodes_fail(bool fail)
 {
@@ -798,11 +878,18 @@ static void test_attach(void)
 		;
 	ASSERT_GT(replace.failed + replace.survived, 0, "allocations to replace");
 	ASSERT_EQ(replace.failed + replace.survived, n - 1, "rounds of replacing");
-	printf("attach: %d failures, without effect %d; replace: %d failures, without %d\n",
-	       attach.failed, attach.survived, replace.failed, replace.survived);
+	printf("attach, scarce is %s: %d failures, without effect %d; replace: %d failures, without %d\n",
+	       what_is_scarce(), attach.failed, attach.survived, replace.failed, replace.survived);
 out:
 	cgroup_stats_fold__destroy(a.skel);
 	tree_remove();
+}
+
+static void test_attach_scarce(void)
+{
+	scarce = &slabs;
+	test_attach();
+	scarce = NULL;
 }
 
 /* --- charges: the memory cgroup m pays for the maps --- */
@@ -1005,6 +1092,13 @@ static void test_creation_large(void)
 	test_creation(&kinds[3], 0);
 }
 
+/* Entries of this size have vmalloc() to fall back to. */
+static void test_creation_scarce(void)
+{
+	for (scarce = &slabs; scarce; scarce = scarce == &slabs ? &pages : NULL)
+		test_creation(&kinds[3], 0);
+}
+
 /* One more than the arrays have slots: they are replaced. */
 static void test_creation_fifth(void)
 {
@@ -1023,8 +1117,11 @@ static const struct {
 	{ "creation_maxmin", test_creation_maxmin, true },
 	{ "creation_large", test_creation_large, true },
 	{ "creation_fifth", test_creation_fifth, true },
+	{ "creation_scarce", test_creation_scarce, true },
 	{ "mkdir", test_mkdir, true },
+	{ "mkdir_scarce", test_mkdir_scarce, true },
 	{ "attach", test_attach, true },
+	{ "attach_scarce", test_attach_scarce, true },
 	{ "charged_mkdir", test_charged_mkdir, false },
 	{ "charged_creation", test_charged_creation, false },
 };

@@ -182,9 +182,9 @@ struct cgroup_stats_slot {
 };
 
 /*
- * A cgroup's entries by the maps' slots. For one more entry the array is replaced,
- * under cgroup_mutex, and the old one freed after RCU. A cgroup that has had an entry
- * has an array until it is released.
+ * A cgroup's entries by the maps' slots. For one more entry the array is replaced, by
+ * one without the slots at its end that maps have left, under cgroup_mutex, and the old
+ * one freed after RCU. A cgroup that has had an entry has an array until it is released.
  */
 struct cgroup_stats_array {
 	/* Without a reference: valid as long as the array can be found. */
@@ -1601,11 +1601,22 @@ static void cgroup_stats_number_put(struct cgroup_stats_array *array)
 	__clear_bit(array->number, array->chunk->used);
 }
 
+/* How many of its slots are in use, or lie before one that is. */
+static u32 cgroup_stats_array_used(const struct cgroup_stats_array *array)
+{
+	u32 nr = array ? array->nr : 0;
+
+	while (nr && !array->slot[nr - 1].smap)
+		nr--;
+	return nr;
+}
+
+/* Whoever makes the cgroup or the map pays: maps that are gone cannot. */
 static struct cgroup_stats_array *cgroup_stats_array_alloc(struct cgroup *cgrp, u32 nr)
 {
 	struct cgroup_stats_array *array;
 
-	array = kzalloc(struct_size(array, slot, nr), GFP_KERNEL);
+	array = kvzalloc(struct_size(array, slot, nr), CGROUP_STATS_GFP | __GFP_ACCOUNT);
 	if (array) {
 		array->cgrp = cgrp;
 		array->nr = nr;
@@ -1648,7 +1659,7 @@ static int cgroup_stats_publish(struct cgroup *cgrp, struct cgroup_stats_array *
 	}
 	rcu_assign_pointer(cgrp->bpf.stats_adders, array);
 	if (old)
-		kfree_rcu(old, rcu);
+		kvfree_rcu(old, rcu);
 	return 0;
 }
 
@@ -1686,7 +1697,7 @@ static void cgroup_stats_array_drop(struct cgroup_stats_array *array)
 			RCU_INIT_POINTER(smap->root, NULL);
 		cgroup_stats_entry_free(slot->entry);
 	}
-	kfree_rcu(array, rcu);
+	kvfree_rcu(array, rcu);
 }
 
 static void cgroup_stats_slot_init(struct cgroup_stats_slot *slot,
@@ -1709,15 +1720,16 @@ static int cgroup_stats_link(struct cgroup *cgrp, struct cgroup_stats_map *smap,
 			     struct cgroup_stats_entry *entry)
 {
 	struct cgroup_stats_array *array, *old = cgroup_stats_locked(cgrp->bpf.stats_entries);
+	u32 used = cgroup_stats_array_used(old);
 	int err;
 
-	array = cgroup_stats_array_alloc(cgrp, max(smap->slot + 1, old ? old->nr : 0));
+	array = cgroup_stats_array_alloc(cgrp, max(smap->slot + 1, used));
 	if (!array) {
 		cgroup_stats_entry_free_now(entry);
 		return -ENOMEM;
 	}
-	if (old)
-		memcpy(array->slot, old->slot, flex_array_size(old, slot, old->nr));
+	if (used)
+		memcpy(array->slot, old->slot, flex_array_size(old, slot, used));
 	cgroup_stats_slot_init(&array->slot[smap->slot], smap, entry);
 	err = cgroup_stats_publish(cgrp, array);
 	if (err)	/* of an array that had no entry before */
@@ -1732,10 +1744,9 @@ static int cgroup_stats_inherit_entries(struct cgroup_stats_array *array,
 {
 	struct cgroup_stats_entry *entry;
 	struct cgroup_stats_map *smap;
-	int n = 0;
 	u32 i;
 
-	for (i = 0; i < up->nr; i++) {
+	for (i = 0; i < array->nr; i++) {
 		smap = up->slot[i].smap;
 		if (!smap)
 			continue;
@@ -1743,9 +1754,8 @@ static int cgroup_stats_inherit_entries(struct cgroup_stats_array *array,
 		if (!entry)
 			return -ENOMEM;
 		cgroup_stats_slot_init(&array->slot[i], smap, entry);
-		n++;
 	}
-	return n;
+	return 0;
 }
 
 /**
@@ -1762,17 +1772,18 @@ int __bpf_cgroup_stats_inherit(struct cgroup *cgrp)
 {
 	struct cgroup *parent = cgroup_parent(cgrp);
 	struct cgroup_stats_array *array, *up;
-	int n, err;
+	u32 used;
+	int err;
 
 	up = parent ? cgroup_stats_locked(parent->bpf.stats_entries) : NULL;
-	if (!up)
+	used = cgroup_stats_array_used(up);
+	if (!used)
 		return 0;
-	array = cgroup_stats_array_alloc(cgrp, up->nr);
+	array = cgroup_stats_array_alloc(cgrp, used);
 	if (!array)
 		return -ENOMEM;
-	n = cgroup_stats_inherit_entries(array, up);
-	err = n > 0 ? cgroup_stats_publish(cgrp, array) : n;
-	if (err || !n)
+	err = cgroup_stats_inherit_entries(array, up) ?: cgroup_stats_publish(cgrp, array);
+	if (err)
 		cgroup_stats_array_drop(array);
 	return err;
 }
@@ -1816,17 +1827,17 @@ void bpf_cgroup_stats_release(struct cgroup *cgrp)
 
 /* --- the map --- */
 
-/* Mark the slots of @cgrp's entries in @used, if any; returns how many slots it has. */
+/* Mark the slots of @cgrp's entries in @used, if any; returns up to which there are. */
 static u32 cgroup_stats_used_slots(struct cgroup *cgrp, unsigned long *used)
 {
 	struct cgroup_stats_array *array = cgroup_stats_locked(cgrp->bpf.stats_entries);
-	u32 i;
+	u32 i, nr = cgroup_stats_array_used(array);
 
-	for (i = 0; used && array && i < array->nr; i++) {
+	for (i = 0; used && i < nr; i++) {
 		if (array->slot[i].smap)
 			__set_bit(i, used);
 	}
-	return array ? array->nr : 0;
+	return nr;
 }
 
 /* The same for the ancestors of @root, @root, and all below it: the most slots. */

@@ -999,6 +999,85 @@ static void test_charged_mkdir(void)
 	cg_remove("m");
 }
 
+/* Enough of them that what CPUs hold ready for m, 64 pages each, does not count. */
+#define NR_GONE		800	/* maps */
+#define NR_PAID		100	/* cgroups */
+
+/* What m pays for cgroups in t/a that its task makes. */
+static long long m_pays_for_cgroups(void)
+{
+	long long pays = -cg_read("m", "memory.current");
+	int i;
+
+	ASSERT_OK(cg_join("m"), "join m");
+	for (i = 0; i < NR_PAID && ASSERT_OK(mkdir_nth(i), "mkdir"); i++)
+		;
+	ASSERT_OK(join_root_cgroup(), "join the root");
+	pays += cg_read("m", "memory.current");
+	while (i)
+		rmdir_nth(--i);
+	return pays;
+}
+
+/* Maps that m pays for, until it does no longer, and for a second nothing more is freed. */
+static void m_has_had_maps(void)
+{
+	long long before = cg_read("m", "memory.current"), with, last;
+	int fds[NR_GONE], i;
+
+	ASSERT_OK(cg_join("m"), "join m");
+	for (i = 0; i < NR_GONE; i++) {
+		fds[i] = create(NULL);
+		if (!ASSERT_OK_FD(fds[i], "create"))
+			break;
+	}
+	ASSERT_OK(join_root_cgroup(), "join the root");
+	with = cg_read("m", "memory.current");
+	ASSERT_GT(with - before, NR_GONE * NR_TREE * sizeof(__u64[8]), "what m pays for maps");
+	while (i)
+		close(fds[--i]);
+	ASSERT_TRUE(wait_until(cg_read("m", "memory.current") < (before + with) / 2),
+		    "memory of closed maps");
+	do {
+		last = cg_read("m", "memory.current");
+		sleep(1);
+	} while (cg_read("m", "memory.current") != last);
+}
+
+/* Who makes a cgroup pays for 32 bytes per map, but not for maps that have gone. */
+static void charged_arrays(struct stats *s)
+{
+	long long without, after;
+
+	without = m_pays_for_cgroups();
+	if (!create_prepare(&kinds[0]))
+		return;
+	m_has_had_maps();
+	close(create_attr.btf_fd);
+	after = m_pays_for_cgroups();
+	ASSERT_LT(after - without, NR_PAID * NR_GONE * 32 / 2, "for maps that have gone");
+	printf("%d cgroups: %lld bytes, after %d maps %lld\n", NR_PAID, without, NR_GONE, after);
+	stats_work(s, 1);
+}
+
+static void test_charged_arrays(void)
+{
+	struct stats s;
+
+	if (!ASSERT_OK(cg_mkdir("m"), "m"))
+		return;
+	if (cg_read("m", "memory.current") < 0) {
+		test__skip();
+	} else if (tree_make()) {
+		if (stats_make(&s, &kinds[0])) {
+			charged_arrays(&s);
+			stats_close(&s);
+		}
+		tree_remove();
+	}
+	cg_remove("m");
+}
+
 struct creator {
 	int step;
 	int ret, again;
@@ -1123,6 +1202,7 @@ static const struct {
 	{ "attach", test_attach, true },
 	{ "attach_scarce", test_attach_scarce, true },
 	{ "charged_mkdir", test_charged_mkdir, false },
+	{ "charged_arrays", test_charged_arrays, false },
 	{ "charged_creation", test_charged_creation, false },
 };
 

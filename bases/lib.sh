@@ -7,8 +7,10 @@ export LC_ALL=C
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 me=${0##*/}
 KSRC=${KSRC:-}
-BASE=${BASE:-$(KSRC=$KSRC "$top/bases/nearest")}
+BASE=$(BASE=${BASE:-} KSRC=$KSRC "$top/bases/nearest")
+export BASE
 pin=$top/bases/$BASE
+shared=$pin/shared.diff	# of another form of a base: what is different in the files that it shares with that one
 dir=$(realpath -m "${OUT:-$top/build}")/$BASE${KSRC:+-ksrc}
 T=$dir/linux		# the work tree: tag base, branch cgroup-stats
 tmp=$dir/tmp
@@ -103,6 +105,11 @@ owned() {
 	for p in "$1"/*.patch; do
 		[[ ! -f $p ]] || entries "$p"
 	done | awk -F '\t' '$1 == "new" { own[$3] } $1 == "del" { delete own[$3] } END { for (f in own) print f }' | sort
+}
+
+# The new files that the repository has once for this base and for the one it is another form of.
+common() {
+	[[ $BASE == "${BASE%-kfuncs}" ]] || comm -12 <(owned "$top/bases/${BASE%-kfuncs}") "$tmp/new"
 }
 
 # Files that git does not know and does not ignore. Debian's .gitignore ends by ignoring everything.

@@ -5,7 +5,8 @@ set -euo pipefail
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 OUT=$(realpath -m "${OUT:-$top/build}")
-export OUT BASE=${BASE:-$("$top/bases/nearest")}	# which kernel: see bases/
+BASE=$("$top/bases/nearest")	# which kernel: see bases/
+export OUT BASE
 KERNEL=${KERNEL:-base}		# which configuration: names in machine/config/, joined by "+"
 ARCH=${ARCH:-x86_64}	# of the guest
 dir=$OUT/$BASE${KSRC:+-ksrc}	# as in bases/

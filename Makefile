@@ -4,12 +4,13 @@
 OUT ?= build
 override OUT := $(abspath $(OUT))
 override CMD := $(value CMD)
-export BASE KSRC OUT KERNEL ARCH CMD V
+export BASE API KSRC OUT KERNEL ARCH CMD V
 
 help: ## this text
 	@sed -n 's/^\([a-z-]*\): ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 	@echo
-	@echo 'BASE=6.12   the kernel: $(notdir $(patsubst %/base,%,$(wildcard bases/*/base))); with KSRC, the nearest'
+	@echo 'BASE=6.12   the kernel: $(filter-out %-kfuncs,$(notdir $(patsubst %/base,%,$(wildcard bases/*/base)))); with KSRC, the nearest'
+	@echo 'API=helpers what programs call: helpers, or, on 7.3, kfuncs'
 	@echo 'KSRC=       a kernel tree of your own instead of the package of the base'
 	@echo 'OUT=build   the folder for trees and objects'
 	@echo 'V=1         which time it is that the series is mailed'

@@ -85,15 +85,15 @@ out:
 	cg_remove("a");
 }
 
-/* What is refused changes nothing. */
+/* What is refused changes nothing, not even in other maps. */
 static void test_errors(void)
 {
 	__u64 a = cg_make("a"), b = cg_make("a/b"), out = cg_make("out");
-	struct cgroup_stats_kfunc *skel = skel_load(a);
+	struct cgroup_stats_kfunc *skel = skel_load(a), *other = skel_load(out);
 	const struct bpf_program *prog;
 	enum maps map;
 
-	if (!skel)
+	if (!skel || !other)
 		goto out;
 	prog = skel->progs.add_id;
 	for (map = 0; map < NR_MAPS; map++) {
@@ -104,9 +104,11 @@ static void test_errors(void)
 		ASSERT_EQ(add(prog, map, 0, 1, out), -ENOENT, "outside");
 		check(skel, map, b, 0, 0);
 		check(skel, map, a, 0, 0);
+		check(other, map, out, 0, 0);
 	}
-	cgroup_stats_kfunc__destroy(skel);
 out:
+	cgroup_stats_kfunc__destroy(other);
+	cgroup_stats_kfunc__destroy(skel);
 	cg_remove("out");
 	cg_remove("a/b");
 	cg_remove("a");

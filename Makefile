@@ -22,6 +22,8 @@ tree: ## git work tree of the base with the series applied; prints its path
 	@bases/tree
 save: ## take what was edited in the work tree, committed or not, back into this repository
 	@bases/save
+carry: ## and what it changed for files that the series brings, to the patches of the other bases
+	@bases/carry
 series: ## the series as it is mailed, with its cover letter; prints its folder
 	@bases/series
 build: ## build the kernel of the work tree
@@ -43,4 +45,4 @@ check-series: ## what a maintainer's robots would run, on each patch and on the 
 clean: ## remove the trees and objects of the base, if all edits are saved
 	@bases/clean
 
-.PHONY: help tree save series build run shell bench demo check check-long check-series clean
+.PHONY: help tree save carry series build run shell bench demo check check-long check-series clean

@@ -679,28 +679,45 @@ out:
 	cg_remove("a");
 }
 
-/* More cgroups than there are numbers in a chunk. */
+/* Children of a, from one number on; their ids, which are 0 where there is none. */
+static void make_children(__u64 *ids, int from, int to)
+{
+	char path[32];
+
+	for (; from < to; from++) {
+		snprintf(path, sizeof(path), "a/%d", from);
+		ids[from] = cg_make(path);
+	}
+}
+
+static void remove_children(const __u64 *ids, int nr)
+{
+	char path[32];
+
+	while (nr--) {
+		snprintf(path, sizeof(path), "a/%d", nr);
+		if (ids[nr])
+			cg_remove(path);
+	}
+}
+
+#define MANY	600	/* more cgroups than there are numbers in a chunk */
+
 static void test_many_cgroups(void)
 {
-	const int nr = 600;
+	const int nr = MANY;
 	struct cgroup_stats_map *skel;
 	__u64 a = cg_make("a"), *ids = calloc(nr, sizeof(*ids)), sum = 0;
 	int i, fd, bad = 0;
 	char path[32];
 
-	for (i = 0; i < nr / 2; i++) {
-		snprintf(path, sizeof(path), "a/%d", i);
-		ids[i] = cg_make(path);
-	}
+	make_children(ids, 0, nr / 2);
 	/* Half of them before the map, half after. */
 	skel = load(a, -1, "add");
 	if (!skel)
 		goto out;
 	fd = bpf_map__fd(skel->maps.stats);
-	for (; i < nr; i++) {
-		snprintf(path, sizeof(path), "a/%d", i);
-		ids[i] = cg_make(path);
-	}
+	make_children(ids, nr / 2, nr);
 	ASSERT_EQ(count_keys(fd), nr + 1, "entries");
 
 	for (i = 0; i < nr; i++) {
@@ -732,11 +749,36 @@ static void test_many_cgroups(void)
 	ASSERT_EQ(total(fd, a, 2), nr, "sum of the removed");
 	ASSERT_EQ(total(fd, a, 0), sum, "sum of the removed");
 out:
-	for (i = 0; i < nr; i++) {
-		snprintf(path, sizeof(path), "a/%d", i);
-		if (ids[i])
-			cg_remove(path);
-	}
+	remove_children(ids, nr);
+	free(ids);
+	cgroup_stats_map__destroy(skel);
+	cg_remove("a");
+}
+
+/* Interrupts are off for a group of cgroups at a time, however many have changed. */
+static void test_bounded(void)
+{
+	__u64 a = cg_make("a"), *ids = calloc(MANY, sizeof(*ids));
+	struct cgroup_stats_map *skel;
+	int i, bad = 0;
+
+	make_children(ids, 0, MANY);
+	skel = load(a, -1, "add on_queue on_unlock");
+	if (!skel)
+		goto out;
+	if (!ASSERT_OK(cgroup_stats_map__attach(skel), "attach"))
+		goto out;
+	for (i = 0; i < MANY; i++)
+		bad += !!add_on(cpus[0], skel->progs.add, ids[i], 0, 1);
+	ASSERT_EQ(bad, 0, "failed adds");
+	skel->bss->target_tid = sys_gettid();
+	ASSERT_EQ(total(bpf_map__fd(skel->maps.stats), a, 0), MANY, "total");
+	skel->bss->target_tid = 0;
+	cgroup_stats_map__detach(skel);
+	ASSERT_GE(skel->bss->most_queued, 1, "cgroups without a break");
+	ASSERT_LE(skel->bss->most_queued, 64, "cgroups without a break");
+out:
+	remove_children(ids, MANY);
 	free(ids);
 	cgroup_stats_map__destroy(skel);
 	cg_remove("a");
@@ -3342,6 +3384,7 @@ void serial_test_cgroup_stats_map(void)
 		{ "maps_at_once", test_maps_at_once },
 		{ "many_maps", test_many_maps },
 		{ "many_cgroups", test_many_cgroups },
+		{ "bounded", test_bounded },
 		{ "attributes", test_attributes },
 		{ "value_types", test_value_types },
 		{ "key_types", test_key_types },

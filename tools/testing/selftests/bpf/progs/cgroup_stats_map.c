@@ -546,6 +546,28 @@ int kind_rstat_locked(void *ctx)
 	return 0;
 }
 
+/* How many cgroups the drain queues before it lets go of the lock, in a flush of ours. */
+int queued, most_queued;
+
+SEC("?fentry/cgroup_stats_rstat_queue")
+int on_queue(void *ctx)
+{
+	if ((__u32)bpf_get_current_pid_tgid() != target_tid)
+		return 0;
+	queued++;
+	if (queued > most_queued)
+		most_queued = queued;
+	return 0;
+}
+
+SEC("?fentry/cgroup_stats_rstat_unlock")
+int on_unlock(void *ctx)
+{
+	if ((__u32)bpf_get_current_pid_tgid() == target_tid)
+		queued = 0;
+	return 0;
+}
+
 /* In the context of NMIs, the only ones there are without a PMU. */
 SEC("?raw_tp/nmi_handler")
 int kind_nmi(void *ctx)

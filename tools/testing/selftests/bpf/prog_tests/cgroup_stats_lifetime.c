@@ -123,6 +123,8 @@ static struct cgroup_stats_lifetime_trace *load_trace(__u64 root, const char *na
 	autoload(skel->obj, names);
 	bpf_map__set_autocreate(skel->maps.stats, root);
 	bpf_map__set_map_extra(skel->maps.stats, root);
+	bpf_map__set_autocreate(skel->maps.largest, !!strstr(names, "add_largest"));
+	bpf_map__set_map_extra(skel->maps.largest, root);
 	if (!ASSERT_OK(cgroup_stats_lifetime_trace__load(skel), "load")) {
 		cgroup_stats_lifetime_trace__destroy(skel);
 		return NULL;
@@ -1215,6 +1217,8 @@ static const struct place {
 	enum { ENTRY, EXIT, TRACEPOINT } kind;
 	/* Without it the test is worth nothing: it must be there and be passed. */
 	bool core;
+	/* Programs there add to the maximum, too: where they are within adds to it, or its fold. */
+	bool both;
 } places[] = {
 	/* rstat */
 	{ "bpf_rstat_flush", ENTRY, true },
@@ -1227,6 +1231,9 @@ static const struct place {
 	{ "css_rstat_updated", ENTRY },
 	{ "__css_process_update_tree", ENTRY },
 	{ "mem_cgroup_css_rstat_flush", ENTRY },
+	{ "blkcg_rstat_flush", ENTRY },
+	{ "contention_begin", TRACEPOINT },
+	{ "contention_end", TRACEPOINT },
 	{ "cgroup_rstat_locked", TRACEPOINT, true },
 	{ "cgroup_rstat_unlock", TRACEPOINT, true },
 	{ "cgroup_rstat_lock_contended", TRACEPOINT },
@@ -1246,14 +1253,19 @@ static const struct place {
 	{ "cgroup_stats_rstat_lock", EXIT, true },
 	{ "cgroup_stats_rstat_unlock", ENTRY, true },
 	{ "cgroup_stats_rstat_flush", ENTRY, true },
-	{ "cgroup_stats_fold_init", ENTRY },
-	{ "cgroup_stats_fold_up", ENTRY },
+	{ "cgroup_stats_fold_slot", ENTRY, true },
+	{ "cgroup_stats_fold_any", ENTRY, true, true },
+	{ "cgroup_stats_fold_any", EXIT, true, true },
 	/* adds, in which these add */
 	{ "bpf_cgroup_stats_add", ENTRY, true },
-	{ "cgroup_stats_add_by_id", EXIT },
+	{ "cgroup_stats_add_slow", ENTRY, true },
+	{ "cgroup_stats_add_any", ENTRY, true, true },
+	{ "cgroup_stats_sample_shared", ENTRY, true, true },
+	{ "cgroup_stats_sample_shared", EXIT, true, true },
 	/* reads, and comings and goings */
 	{ "bpf_cgroup_stats_copy", ENTRY, true },
 	{ "cgroup_stats_copy", ENTRY },
+	{ "cgroup_stats_copy_some", ENTRY },
 	{ "cgroup_stats_next_id", ENTRY },
 	{ "cgroup_stats_map_lookup_batch", ENTRY, true },
 	{ "cgroup_stats_publish", EXIT },
@@ -1292,7 +1304,7 @@ static int place_attach(struct cgroup_stats_lifetime_trace *skel, const struct b
 
 	tp_opts.tp_name = place->name;
 	tp_opts.cookie = nr;
-	opts.tracing.cookie = nr;
+	opts.tracing.cookie = nr | (place->both ? LIFETIME_BOTH : 0);
 	if (place->kind == TRACEPOINT)
 		return bpf_raw_tracepoint_open_opts(bpf_program__fd(skel->progs.at_tracepoint),
 						    &tp_opts);
@@ -1359,23 +1371,37 @@ static int reentrancy_flusher(void *arg)
 	return 0;
 }
 
+/* Adds to sums and to a maximum, which are read at once. */
+static bool reentrancy_add(struct cgroup_stats_lifetime_trace *skel, __u64 a, __u64 b, int n)
+{
+	int cpu = cpus[n % nr_cpus], fd = bpf_map__fd(skel->maps.stats);
+	struct lifetime_value value;
+	__u32 largest;
+
+	return ASSERT_OK(add_on(cpu, skel->progs.add, b, OWN_INDEX, 1), "add") &&
+	       ASSERT_OK(add_on(cpu, skel->progs.add_largest, b, 0, n), "add to maximum") &&
+	       ASSERT_OK(bpf_map_lookup_elem(fd, &a, &value), "lookup") &&
+	       ASSERT_EQ(value.n[OWN_INDEX], n, "total") &&
+	       ASSERT_OK(bpf_map_lookup_elem(bpf_map__fd(skel->maps.largest), &a, &largest),
+			 "lookup of maximum") &&
+	       ASSERT_EQ(largest, n, "maximum");
+}
+
 /* Pass through all of the places. Every add of ours is in the next read, whatever they add. */
 static void reentrancy_work(struct cgroup_stats_lifetime_trace *skel, __u64 a, __u64 b)
 {
-	struct lifetime_value value, values[8];
+	struct lifetime_value values[8];
 	int i, fd, map_fd = bpf_map__fd(skel->maps.stats);
 	__u64 keys[8], out;
 	__u32 count;
 
 	for (i = 0; i < 60; i++) {
-		if (!ASSERT_OK(add_on(cpus[i % nr_cpus], skel->progs.add, b, OWN_INDEX, 1),
-			       "add") ||
-		    !ASSERT_OK(bpf_map_lookup_elem(map_fd, &a, &value), "lookup") ||
-		    !ASSERT_EQ(value.n[OWN_INDEX], i + 1, "total"))
+		if (!reentrancy_add(skel, a, b, i + 1))
 			break;
 		count = ARRAY_SIZE(values);
 		bpf_map_lookup_batch(map_fd, NULL, &out, keys, values, &count, NULL);
 		ASSERT_GE(count, 2, "batch");
+		ASSERT_GE(count_keys(map_fd), 2, "keys");
 		if (i % 10)
 			continue;
 		cg_make("a/c");
@@ -1405,19 +1431,22 @@ static void test_reentrancy(void)
 	__u64 a = cg_make("a"), b = cg_make("a/b");
 	struct cgroup_stats_lifetime_trace *skel;
 	int i, links[NR_PLACES];
-	pid_t pid;
+	pid_t pids[2];
 
 	ASSERT_LE(NR_PLACES, OWN_INDEX, "elements");
-	skel = load_trace(a, "at_entry at_exit at_tracepoint add flush");
+	skel = load_trace(a, "at_entry at_exit at_tracepoint add add_largest flush");
 	if (!skel || !shared_new())
 		goto out;
 	skel->bss->target_id = b;
 	place_attach_all(skel, links);
-	pid = spawn(reentrancy_flusher, skel);
+	/* Three who want the lock: the last one waits in a queue. */
+	for (i = 0; i < ARRAY_SIZE(pids); i++)
+		pids[i] = spawn(reentrancy_flusher, skel);
 	reentrancy_work(skel, a, b);
 	ASSERT_TRUE(wait_until(!cg_dying("a")), "released");
 	WRITE_ONCE(shared->stop, true);
-	reap(pid);
+	for (i = 0; i < ARRAY_SIZE(pids); i++)
+		reap(pids[i]);
 	/* The work of maps and cgroups that have gone comes later. */
 	ASSERT_TRUE(wait_until(places_passed(skel)), "all of the core");
 	for (i = 0; i < NR_PLACES; i++) {

@@ -5,6 +5,7 @@
 #define LIFETIME_ELEMS	64	/* a power of two */
 #define LIFETIME_MAPS	4	/* a power of two */
 #define LIFETIME_IDS	4096
+#define LIFETIME_BOTH	0x100	/* in a cookie: add to both maps */
 
 struct lifetime_value {
 	__u64 n[LIFETIME_ELEMS];

@@ -8,11 +8,23 @@
 
 char _license[] SEC("license") = "GPL";
 
+struct lifetime_largest {
+	__u32 n __cgroup_stats_max;
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_CGROUP_STATS);
 	__type(key, __u64);
 	__type(value, struct lifetime_value);
 } stats SEC(".maps");
+
+/* Adds and folds that have no short cut */
+struct {
+	__uint(type, BPF_MAP_TYPE_CGROUP_STATS);
+	__uint(map_flags, BPF_F_NO_PERCPU);
+	__type(key, __u64);
+	__type(value, struct lifetime_largest);
+} largest SEC(".maps");
 
 /* What tasks of each cgroup added. User space makes the elements, before there are tasks. */
 struct {
@@ -134,13 +146,17 @@ struct lifetime_count hits[LIFETIME_ELEMS];
 
 static __always_inline void hit(void *ctx)
 {
-	__u32 nr = bpf_get_attach_cookie(ctx) & (LIFETIME_ELEMS - 1);
+	__u64 cookie = bpf_get_attach_cookie(ctx);
+	__u32 nr = cookie & (LIFETIME_ELEMS - 1);
 
 	__sync_fetch_and_add(&hits[nr].began, 1);
 	if (bpf_cgroup_stats_add(&stats, target_id, nr, 1, 0))
 		__sync_fetch_and_add(&failed, 1);
 	else
 		__sync_fetch_and_add(&hits[nr].told, 1);
+	/* 0 changes nothing, whatever it comes between. */
+	if (cookie & LIFETIME_BOTH && bpf_cgroup_stats_add(&largest, target_id, 0, 0, 0))
+		__sync_fetch_and_add(&failed, 1);
 }
 
 /* User space loads it again, for other functions. */
@@ -169,6 +185,12 @@ SEC("?raw_tp")
 int add(__u64 *args)
 {
 	return bpf_cgroup_stats_add(&stats, args[0], args[1], args[2], 0);
+}
+
+SEC("?raw_tp")
+int add_largest(__u64 *args)
+{
+	return bpf_cgroup_stats_add(&largest, args[0], args[1], args[2], 0);
 }
 
 SEC("?syscall")

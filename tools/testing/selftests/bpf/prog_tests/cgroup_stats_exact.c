@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Whatever happens, nothing is lost and nothing counts twice. Adders in every context,
- * cgroups, tasks, maps and aggregators that come and go, and readers of every kind are at
- * work at the same time, with a map for each type, operation and set of flags. Adders
- * count what they were told was added, readers and writers look whether it is there:
+ * cgroups, tasks, maps, aggregators and a CPU that come and go, and readers of every kind
+ * are at work at the same time, with a map for each type, operation and set of flags.
+ * Adders count what they were told was added, readers and writers look whether it is there:
  *
  * - what was added before a read began is in it, and nothing that had not begun when it
  *   ended; what was seen once remains;
@@ -110,6 +110,7 @@ enum {
 	WORK_READ_BATCH,
 	WORK_READ_ITER,
 	WORK_WRITE,
+	WORK_UNPLUG,
 	NR_WORK,
 };
 
@@ -117,7 +118,7 @@ enum {
 static struct exact {
 	struct cgroup_stats_exact *skel;
 	struct cgroup_stats_exact__bss *bss;
-	bool few, quiet;
+	bool few, quiet, unplug;
 	int fds[NR_EXACT_MAPS];
 	int iters[NR_EXACT_MAPS];
 	struct map_type types[NR_EXACT_MAPS];
@@ -457,8 +458,9 @@ static int switcher(void *arg)
 
 static int adder(void *arg)
 {
-	pin_to(cpus[(long)arg % nr_cpus]);
 	while (!stopped()) {
+		/* Again, if it was away. */
+		pin_to(cpus[(long)arg % nr_cpus]);
 		if (run(exact->skel->progs.burst, 50, 0, 0))
 			error();
 		/* What is added has to be folded: leave some time for that. */
@@ -472,10 +474,40 @@ static int interrupter(void *arg)
 {
 	unsigned int seed = 1597334677;
 
+	int err;
+
 	while (!stopped()) {
-		if (run_on(cpus[xrand(&seed) % nr_cpus], exact->skel->progs.on_ipi, 0, 0, 0, 0))
+		err = run_on(cpus[xrand(&seed) % nr_cpus], exact->skel->progs.on_ipi, 0, 0, 0, 0);
+		if (err && err != CPU_IS_AWAY)
 			error();
 		usleep(1000);
+	}
+	return 0;
+}
+
+static int nmi_trigger(void *arg)
+{
+	while (!stopped()) {
+		if (trigger_nmis())
+			error();
+		usleep(20000);
+	}
+	return 0;
+}
+
+/* Takes the last CPU away and brings it back. perf events on it are gone for good then. */
+static int unplugger(void *arg)
+{
+	int cpu = cpus[nr_cpus - 1];
+
+	while (!stopped()) {
+		if (cpu_set_online(cpu, false))
+			error();
+		usleep(150000);
+		if (cpu_set_online(cpu, true))
+			error();
+		usleep(150000);
+		inc(&exact->work[WORK_UNPLUG]);
 	}
 	return 0;
 }
@@ -527,15 +559,15 @@ static void writer_replace(struct writer *w)
  */
 static void writer_leaves(struct writer *w, int nr, __u64 seq)
 {
-	int cpu = cpus[xrand(&w->seed) % nr_cpus];
 	const struct bpf_program *prog = exact->skel->progs.burst_leaves;
+	int cpu, added;
 	__u64 want[2];
-	int added;
 
 	/* Where another writer's run is interrupted for it, it may not run: 0. */
 	do {
+		cpu = cpus[xrand(&w->seed) % nr_cpus];
 		added = run_on(cpu, prog, w->nr, nr, seq, 0);
-	} while (!added && !stopped());
+	} while ((!added && !stopped()) || added == CPU_IS_AWAY);
 	if (added != 2 * EXACT_LEAVES)
 		error();
 	want[0] = kinds[nr].op == OP_SUM ? w->leaves[nr] + EXACT_LEAVES : seq;
@@ -957,6 +989,9 @@ struct attached {
 	struct bpf_link *clocks[EXACT_CPUS], *nmis[EXACT_CPUS];
 	struct bpf_link *group;
 	int tracepoints[NR_TRACEPOINTS];
+	/* In NMIs without a PMU: none is negative. */
+	int nmi_handler;
+	int console_level;
 };
 
 static int nr_timers(void)
@@ -991,6 +1026,26 @@ static void attach_interrupts(struct attached *a)
 	unpin();
 }
 
+static bool has_nmis(const struct attached *a)
+{
+	return a->nmis[0] || a->nmi_handler >= 0;
+}
+
+/*
+ * Where there are no hardware events, and the tracepoint. With all maps the console is to
+ * show everything.
+ */
+static void attach_nmi_handler(struct attached *a)
+{
+	const struct bpf_program *prog = exact->skel->progs.on_nmi_handler;
+
+	if (!exact->few || a->nmis[0] || access(SYSRQ, W_OK))
+		return;
+	a->nmi_handler = bpf_raw_tracepoint_open("nmi_handler", bpf_program__fd(prog));
+	if (a->nmi_handler >= 0)
+		a->console_level = console_level(ERRORS_ONLY);
+}
+
 static void attach_all(struct attached *a)
 {
 	struct cgroup_stats_exact *skel = exact->skel;
@@ -1016,6 +1071,7 @@ static void attach_all(struct attached *a)
 		a->tracepoints[i] = bpf_raw_tracepoint_open(rstat_tracepoints[i],
 							    bpf_program__fd(skel->progs.on_rstat));
 	attach_interrupts(a);
+	attach_nmi_handler(a);
 }
 
 static void detach_all(struct attached *a)
@@ -1024,6 +1080,10 @@ static void detach_all(struct attached *a)
 
 	if (exact->quiet)
 		return;
+	if (a->nmi_handler >= 0) {
+		close(a->nmi_handler);
+		console_level(a->console_level);
+	}
 	for (i = 0; i < NR_TRACEPOINTS; i++)
 		close(a->tracepoints[i]);
 	for (i = 0; i < nr_timers(); i++) {
@@ -1066,6 +1126,7 @@ static const char * const work_names[NR_WORK] = {
 	[WORK_READ_BATCH] = "batches",
 	[WORK_READ_ITER] = "iterators",
 	[WORK_WRITE] = "writes that were looked for",
+	[WORK_UNPLUG] = "times that a CPU was away",
 };
 
 #define NR_FOLDS	((int)ARRAY_SIZE(((struct cgroup_stats_exact__bss *)NULL)->folds))
@@ -1078,11 +1139,13 @@ static bool all_happened(const struct attached *a)
 	if (exact->quiet)
 		return READ_ONCE(exact->work[WORK_WRITE]);
 	for (i = 0; i < NR_KINDS; i++)
-		missing += !READ_ONCE(exact->bss->added[i]) && (i != KIND_NMI || a->nmis[0]);
+		missing += !READ_ONCE(exact->bss->added[i]) && (i != KIND_NMI || has_nmis(a));
+	missing += !READ_ONCE(exact->bss->looks[KIND_HARDIRQ]);
+	missing += !READ_ONCE(exact->bss->looks[KIND_NMI]) && has_nmis(a);
 	for (i = 0; i < NR_FOLDS; i++)
 		missing += !READ_ONCE(exact->bss->folds[i]);
 	for (i = 0; i < NR_WORK; i++)
-		missing += !READ_ONCE(exact->work[i]);
+		missing += !READ_ONCE(exact->work[i]) && (i != WORK_UNPLUG || exact->unplug);
 	return !missing;
 }
 
@@ -1092,7 +1155,9 @@ static void report(const struct attached *a)
 
 	for (i = 0; i < NR_KINDS; i++)
 		printf("%llu adds of %s%s\n", exact->bss->added[i], kind_names[i],
-		       i == KIND_NMI && !a->nmis[0] ? ": there are no hardware events" : "");
+		       i == KIND_NMI && !has_nmis(a) ? ": there are none to be had" : "");
+	printf("%llu reads in hardirqs, %llu in NMIs\n", exact->bss->looks[KIND_HARDIRQ],
+	       exact->bss->looks[KIND_NMI]);
 	for (i = 0; i < NR_FOLDS; i++)
 		printf("%llu folds of aggregator %d\n", exact->bss->folds[i], i);
 	for (i = 0; i < NR_WORK; i++)
@@ -1115,6 +1180,10 @@ static int spawn_others(struct attached *a, pid_t *pids)
 	pids[nr++] = spawn(mapper, NULL);
 	pids[nr++] = spawn(switcher, &a->group);
 	pids[nr++] = spawn(interrupter, NULL);
+	if (a->nmi_handler >= 0)
+		pids[nr++] = spawn(nmi_trigger, NULL);
+	if (exact->unplug)
+		pids[nr++] = spawn(unplugger, NULL);
 	for (i = 0; i < nr_timers(); i++)
 		pids[nr++] = spawn(adder, (void *)(long)i);
 	return nr;
@@ -1148,6 +1217,7 @@ static void run_all(struct attached *a, int seconds)
 static void check_errors(void)
 {
 	ASSERT_EQ(exact->bss->failed, 0, "adds and folds that failed");
+	ASSERT_EQ(exact->bss->bad_looks, 0, "reads in interrupts that saw what never was");
 	if (!ASSERT_EQ(exact->errors, 0, "errors"))
 		printf("the first one in line %d, errno %d\n", exact->line, exact->error);
 	ASSERT_EQ(exact->late, 0, "reads that missed an add");
@@ -1163,7 +1233,7 @@ static void check_errors(void)
 static void exact_run(void)
 {
 	const char *seconds = getenv("CGROUP_STATS_EXACT_SECONDS");
-	struct attached a = {};
+	struct attached a = { .nmi_handler = -1 };
 	int i;
 
 	for (i = 0; i < EXACT_READERS; i++) {
@@ -1196,6 +1266,7 @@ static void exact_test(bool few, bool quiet)
 		return;
 	exact->few = few;
 	exact->quiet = quiet;
+	exact->unplug = few && !quiet && nr_cpus > 1 && !cpu_set_online(cpus[nr_cpus - 1], true);
 	if (!tree_make())
 		goto out;
 	if (exact_load() && exact_fill()) {

@@ -9,6 +9,7 @@
 #define __CGROUP_STATS_HELPERS_H
 
 #include <sched.h>
+#include <sys/klog.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -216,6 +217,14 @@ static inline void unpin(void)
 	sched_setaffinity(0, sizeof(all_cpus), &all_cpus);
 }
 
+static inline int cpu_set_online(int cpu, bool online)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online", cpu);
+	return write_file(AT_FDCWD, path, online ? "1" : "0");
+}
+
 /* --- processes --- */
 
 /* A process, for a cgroup of its own. Its status is what @fn returns. */
@@ -281,6 +290,8 @@ static inline int run_on(int cpu, const struct bpf_program *prog, __u64 a, __u64
 	return run_args(cpu, bpf_program__fd(prog), args, ARRAY_SIZE(args));
 }
 
+#define CPU_IS_AWAY	(-1000 - ENXIO)	/* run_on() has not run it */
+
 static inline int add_on(int cpu, const struct bpf_program *prog, __u64 id, __u64 index,
 			 __u64 value)
 {
@@ -341,6 +352,33 @@ static inline struct bpf_link *attach_timer(const struct bpf_program *prog, __u6
 	if (!ASSERT_OK_PTR(link, "attach timer"))
 		close(fd);
 	return link;
+}
+
+/*
+ * NMIs on all other CPUs, where there is no PMU: for backtraces, which are printed as
+ * warnings. A console should not show those meanwhile.
+ */
+#define SYSRQ		"/proc/sysrq-trigger"
+#define ERRORS_ONLY	4
+
+static inline int trigger_nmis(void)
+{
+	return write_file(AT_FDCWD, SYSRQ, "l");
+}
+
+/* The console shows what is more urgent than @level from here on. What it was. */
+static inline int console_level(int level)
+{
+	FILE *f = fopen("/proc/sys/kernel/printk", "r");
+	int was = 7;	/* by default, and where nobody can ask */
+
+	if (f) {
+		if (fscanf(f, "%d", &was) != 1)
+			was = 7;
+		fclose(f);
+	}
+	klogctl(8 /* SYSLOG_ACTION_CONSOLE_LEVEL */, NULL, level);
+	return was;
 }
 
 /* --- elements: values are kept as 64 bits, as their type is converted to them in C --- */

@@ -1027,14 +1027,6 @@ struct hotplug {
 
 static struct hotplug *hotplug;
 
-static int cpu_set_online(int cpu, bool online)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online", cpu);
-	return write_file(AT_FDCWD, path, online ? "1" : "0");
-}
-
 /* On its CPU, or elsewhere while that is away; to the map that stays, and to others. */
 static int hotplug_adder(void *arg)
 {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 #define _GNU_SOURCE
-#include <sys/klog.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <linux/capability.h>
@@ -2985,8 +2984,8 @@ static void test_nmi(void)
 	__u64 a = cg_make("a"), b = cg_make("a/b"), value[CGROUP_STATS_ELEMS];
 	struct bpf_link *link = NULL;
 	struct cgroup_stats_map *skel;
-	int i, fd, perf_fd, adds = 0;
-	bool quiet = false;
+	int i, fd, perf_fd, adds = 0, level = 0;
+	bool triggers = false;
 
 	skel = load(a, -1, "add_sleepable kind_perf_event kind_nmi");
 	if (!skel)
@@ -3003,26 +3002,26 @@ static void test_nmi(void)
 	}
 	if (!link) {
 		link = bpf_program__attach(skel->progs.kind_nmi);
-		if (!link || access("/proc/sysrq-trigger", W_OK)) {
+		if (!link || access(SYSRQ, W_OK)) {
 			test__skip();
 			goto out;
 		}
-		/* It would fill the console. */
-		quiet = !klogctl(6 /* SYSLOG_ACTION_CONSOLE_OFF */, NULL, 0);
+		triggers = true;
+		level = console_level(ERRORS_ONLY);
 	}
 	for (i = 0; i < 20; i++) {
 		int n;
 
-		if (quiet)
-			ASSERT_OK(write_file(AT_FDCWD, "/proc/sysrq-trigger", "l"), "sysrq");
+		if (triggers)
+			ASSERT_OK(trigger_nmis(), "sysrq");
 		for (n = 0; n < 500; n++)
 			adds += !run(skel->progs.add_sleepable, b, 31, 1);
 		total(fd, i % 2 ? a : b, 0);
 	}
 	bpf_link__destroy(link);
 	link = NULL;
-	if (quiet)
-		klogctl(7 /* SYSLOG_ACTION_CONSOLE_ON */, NULL, 0);
+	if (triggers)
+		console_level(level);
 
 	ASSERT_OK(bpf_map_lookup_elem(fd, &a, value), "lookup");
 	i = perf_fd >= 0 ? KIND_PERF_EVENT : KIND_NMI;

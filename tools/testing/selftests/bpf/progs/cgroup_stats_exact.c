@@ -117,6 +117,11 @@ __u64 missed;
 /* What there must not be. */
 __u64 failed;
 
+/* Lookups in interrupts, and those that saw less than before, or halves of two values. */
+__u64 looks[NR_KINDS];
+__u64 bad_looks;
+__u64 last_look[EXACT_CPUS];
+
 /* What lookups of programs saw. */
 struct exact_value seen[EXACT_READERS];
 
@@ -323,9 +328,8 @@ static __always_inline void add_to_current(__u32 kind)
 		add_to_all(kind, *account + below, 0, id);
 }
 
-static __always_inline void add_to_focus(__u32 kind)
+static __always_inline void add_to_slot(__u32 kind, __u32 slot)
 {
-	__u32 slot = bpf_get_prandom_u32() % EXACT_SLOTS;
 	struct event e = {};
 
 	e.id = slots[slot].id;
@@ -336,6 +340,11 @@ static __always_inline void add_to_focus(__u32 kind)
 	e.seq = __sync_fetch_and_add(&last_seq, 1) + 1;
 	e.random = bpf_get_prandom_u32();
 	__sync_fetch_and_add(&added[kind], add_event_to_focus(&e));
+}
+
+static __always_inline void add_to_focus(__u32 kind)
+{
+	add_to_slot(kind, bpf_get_prandom_u32() % EXACT_SLOTS);
 }
 
 static __always_inline bool one_in(__u32 n)
@@ -407,6 +416,25 @@ int on_mkdir(void *ctx)
 
 /* --- in interrupts --- */
 
+/* A total of x, which others may be about to write. */
+static __always_inline void look_at_x(__u32 kind)
+{
+	volatile __u64 *last = &last_look[this_slot()];
+	__u64 id = slots[0].id, before = *last, now;
+	struct u64_sum *value;
+
+	value = bpf_map_lookup_elem(&u64_sum_plain, &id);
+	if (!value) {
+		inc(&failed);
+		return;
+	}
+	now = *(volatile __u64 *)&value->n[0];
+	if (now < before || now >> 32 != (__u32)now)
+		inc(&bad_looks);
+	*last = now;
+	inc(&looks[kind]);
+}
+
 static int on_timer(void *map, __u32 *key, struct timer *timer)
 {
 	add_by_id(KIND_SOFTIRQ);
@@ -448,14 +476,37 @@ int on_clock(void *ctx)
 	/* Whose program it interrupts may be about to add to the same element. */
 	add_to_common(bpf_get_prandom_u32() % EXACT_group,
 		      __sync_fetch_and_add(&last_seq, 1) + 1);
+	look_at_x(KIND_HARDIRQ);
 	return 0;
+}
+
+static int add_to_nth_slot(__u64 i, void *ctx)
+{
+	add_to_slot(KIND_NMI, i % EXACT_SLOTS);
+	return 0;
+}
+
+/* NMIs are few. One of these adds is likely to be to the element that it interrupts. */
+static __always_inline void in_nmi(void)
+{
+	add_by_id(KIND_NMI);
+	add_to_current(KIND_NMI);
+	bpf_loop(EXACT_SLOTS, add_to_nth_slot, NULL, 0);
+	look_at_x(KIND_NMI);
 }
 
 SEC("perf_event")
 int on_nmi(void *ctx)
 {
-	add_by_id(KIND_NMI);
-	add_to_current(KIND_NMI);
+	in_nmi();
+	return 0;
+}
+
+/* The NMIs of user space's making, where there is no PMU: a tracepoint within them */
+SEC("raw_tp")
+int on_nmi_handler(void *ctx)
+{
+	in_nmi();
 	return 0;
 }
 

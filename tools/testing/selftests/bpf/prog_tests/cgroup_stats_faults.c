@@ -585,12 +585,43 @@ static void test_mkdir_scarce(void)
 	tree_remove();
 }
 
+/*
+ * Programs of a's, so that new cgroups get lists of programs, before their entries. One list
+ * might be missed, as above.
+ */
+static void a_has_programs(void)
+{
+	static const struct {
+		enum bpf_prog_type prog;
+		enum bpf_attach_type attach;
+	} types[] = {
+		{ BPF_PROG_TYPE_CGROUP_SKB, BPF_CGROUP_INET_INGRESS },
+		{ BPF_PROG_TYPE_CGROUP_SKB, BPF_CGROUP_INET_EGRESS },
+		{ BPF_PROG_TYPE_CGROUP_SOCK, BPF_CGROUP_INET_SOCK_CREATE },
+		{ BPF_PROG_TYPE_CGROUP_DEVICE, BPF_CGROUP_DEVICE },
+	};
+	const struct bpf_insn insns[] = {
+		BPF_MOV64_IMM(BPF_REG_0, 1),
+		BPF_EXIT_INSN(),
+	};
+	int a = openat(workdir, paths[0], O_RDONLY | O_CLOEXEC), i, prog;
+
+	for (i = 0; i < ARRAY_SIZE(types); i++) {
+		prog = bpf_prog_load(types[i].prog, "pass", "GPL", insns, ARRAY_SIZE(insns), NULL);
+		/* It goes with the cgroup. */
+		ASSERT_OK(bpf_prog_attach(prog, a, types[i].attach, 0), "attach program");
+		close(prog);
+	}
+	close(a);
+}
+
 static void test_mkdir(void)
 {
 	struct tally without, with;
 
 	if (!tree_make())
 		return;
+	a_has_programs();
 	/* Pages would be some more failures, now and then. */
 	setting_write(MIN_ORDER, "20");
 	without = mkdir_rounds(0);

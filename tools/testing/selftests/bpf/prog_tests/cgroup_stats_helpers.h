@@ -74,6 +74,21 @@ static inline int write_file(int dir, const char *path, const char *text)
 	return err;
 }
 
+/*
+ * Time for whatever RCU and nobody else keeps to be freed, step by step. kvfree_rcu() waits
+ * for more, for seconds, but not if memory is asked for.
+ */
+static inline void wait_for_rcu_frees(void)
+{
+	int i;
+
+	for (i = 0; i < 10; i++) {
+		kern_sync_rcu();
+		write_file(AT_FDCWD, "/proc/sys/vm/drop_caches", "2");
+		usleep(100000);
+	}
+}
+
 /* --- cgroups, by their path below workdir --- */
 
 /* Not cgroup_helpers.c's paths, which are of the process that asks. */

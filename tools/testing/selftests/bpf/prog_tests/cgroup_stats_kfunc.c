@@ -22,6 +22,23 @@ static struct cgroup_stats_kfunc *skel_load(__u64 root)
 	return skel;
 }
 
+static __u64 a, b;
+
+/* Cgroups a and a/b, and maps of a. */
+static struct cgroup_stats_kfunc *begin(void)
+{
+	a = cg_make("a");
+	b = cg_make("a/b");
+	return skel_load(a);
+}
+
+static void end(struct cgroup_stats_kfunc *skel)
+{
+	cgroup_stats_kfunc__destroy(skel);
+	cg_remove("a/b");
+	cg_remove("a");
+}
+
 static int map_fd(struct cgroup_stats_kfunc *skel, enum maps map)
 {
 	const struct bpf_map *maps[] = {
@@ -63,8 +80,7 @@ static void check(struct cgroup_stats_kfunc *skel, enum maps map, __u64 id, __u6
 /* Which are the same cgroups as those of ids. */
 static void test_values(void)
 {
-	__u64 a = cg_make("a"), b = cg_make("a/b");
-	struct cgroup_stats_kfunc *skel = skel_load(a);
+	struct cgroup_stats_kfunc *skel = begin();
 	enum maps map;
 
 	if (!skel)
@@ -79,20 +95,19 @@ static void test_values(void)
 		check(skel, map, b, 13, map == MAP_SUMS ? 11 : 6);
 		check(skel, map, a, 17, map == MAP_SUMS ? 11 : 6);
 	}
-	cgroup_stats_kfunc__destroy(skel);
 out:
-	cg_remove("a/b");
-	cg_remove("a");
+	end(skel);
 }
 
 /* What is refused changes nothing, not even in other maps. */
 static void test_errors(void)
 {
-	__u64 a = cg_make("a"), b = cg_make("a/b"), out = cg_make("out");
-	struct cgroup_stats_kfunc *skel = skel_load(a), *other = skel_load(out);
+	struct cgroup_stats_kfunc *skel = begin(), *other;
+	__u64 out = cg_make("out");
 	const struct bpf_program *prog;
 	enum maps map;
 
+	other = skel_load(out);
 	if (!skel || !other)
 		goto out;
 	prog = skel->progs.add_id;
@@ -108,17 +123,14 @@ static void test_errors(void)
 	}
 out:
 	cgroup_stats_kfunc__destroy(other);
-	cgroup_stats_kfunc__destroy(skel);
 	cg_remove("out");
-	cg_remove("a/b");
-	cg_remove("a");
+	end(skel);
 }
 
 /* The pointer keeps the cgroup and not its entry; a new cgroup is another one. */
 static void test_removed(void)
 {
-	__u64 a = cg_make("a"), b = cg_make("a/b");
-	struct cgroup_stats_kfunc *skel = skel_load(a);
+	struct cgroup_stats_kfunc *skel = begin();
 	enum maps map;
 
 	if (!skel)
@@ -136,16 +148,13 @@ static void test_removed(void)
 		check(skel, map, a, 3, 0);
 	}
 	ASSERT_OK(run(skel->progs.keep, 0, 0, 0), "keep none");
-	cgroup_stats_kfunc__destroy(skel);
 out:
-	cg_remove("a/b");
-	cg_remove("a");
+	end(skel);
 }
 
 static void test_current(void)
 {
-	__u64 a = cg_make("a"), b = cg_make("a/b");
-	struct cgroup_stats_kfunc *skel = skel_load(a);
+	struct cgroup_stats_kfunc *skel = begin();
 	enum maps map;
 
 	if (!skel)
@@ -159,10 +168,8 @@ static void test_current(void)
 		check(skel, map, a, 2, 0);
 	}
 	ASSERT_OK(cg_join(".."), "leave");
-	cgroup_stats_kfunc__destroy(skel);
 out:
-	cg_remove("a/b");
-	cg_remove("a");
+	end(skel);
 }
 
 static void test_v1(void)
@@ -188,9 +195,10 @@ out:
 /* A new cgroup has its entry when others learn of it, and has none when it is removed. */
 static void test_tracepoints(void)
 {
-	__u64 a = cg_make("a"), b;
-	struct cgroup_stats_kfunc *skel = skel_load(a);
+	struct cgroup_stats_kfunc *skel;
 
+	a = cg_make("a");
+	skel = skel_load(a);
 	if (!skel)
 		goto out;
 	skel->bss->parent = a;

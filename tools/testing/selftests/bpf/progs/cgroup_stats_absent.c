@@ -6,32 +6,17 @@
 
 char _license[] SEC("license") = "GPL";
 
-__u64 visits, drains, folds, inherits;
-
-SEC("fentry/bpf_rstat_flush")
-int on_visit(void *ctx)
-{
-	__sync_fetch_and_add(&visits, 1);
-	return 0;
+#define COUNT(function, calls)				\
+__u64 calls;						\
+							\
+SEC("fentry/" #function)				\
+int on_##calls(void *ctx)				\
+{							\
+	__sync_fetch_and_add(&calls, 1);		\
+	return 0;					\
 }
 
-SEC("fentry/__bpf_cgroup_stats_drain")
-int on_drain(void *ctx)
-{
-	__sync_fetch_and_add(&drains, 1);
-	return 0;
-}
-
-SEC("fentry/__bpf_cgroup_stats_fold")
-int on_fold(void *ctx)
-{
-	__sync_fetch_and_add(&folds, 1);
-	return 0;
-}
-
-SEC("fentry/__bpf_cgroup_stats_inherit")
-int on_inherit(void *ctx)
-{
-	__sync_fetch_and_add(&inherits, 1);
-	return 0;
-}
+COUNT(bpf_rstat_flush, visits)
+COUNT(__bpf_cgroup_stats_drain, drains)
+COUNT(__bpf_cgroup_stats_fold, folds)
+COUNT(__bpf_cgroup_stats_inherit, inherits)

@@ -3,10 +3,11 @@
  * The protocol of kernel/bpf/cgroup_stats_map.c: adders that set marks without a lock
  * or a fence, flushers that take them, a cgroup that appears, and one that goes.
  *
- * Children A and B of a parent P share a group of marks. Each CPU has a store buffer:
- * stores become visible one by one, in any order but for those to one place, and a
- * release only after all that were issued before it. An interrupt may add between any
- * two steps of an add. [A] to [D] are the pairs of the file's opening comment.
+ * Children A and B of a parent P share a group of marks, or, APART, have one each. Each
+ * CPU has a store buffer: stores become visible one by one, in any order but for those
+ * to one place, and a release only after all that were issued before it. An interrupt
+ * may add between any two steps of an add. [A] to [E] are the pairs of the file's
+ * opening comment.
  *
  * Checked: a flush counts every add of which it had heard when it began (promise 2),
  * and in the end, after a last flush, every add was counted once in its cgroup and once
@@ -39,11 +40,12 @@
 #define RUNNING 0	/* and B's */
 #define LINE 2
 #define CGRP 4
-#define GROUP 6
-#define HEARD 7		/* the adds that are over, in a message to flushers */
-#define PLACES 8
+#define GROUP 6		/* and, APART, B's */
+#define OF_CPU 8
+#define HEARD 9		/* the adds that are over, in a message to flushers */
+#define PLACES 10
 
-#define BUFFER 15
+#define BUFFER 18
 
 typedef cpu_state {
 	byte mem[PLACES];		/* as others see them */
@@ -81,6 +83,12 @@ bit freed;
 #endif
 
 #define c cpus[cpu]
+
+#ifdef APART
+#define group_of(g) (GROUP + (g))
+#else
+#define group_of(g) GROUP
+#endif
 
 /* Where a place is: without per-CPU arrays all CPUs have one array and its marks. */
 #ifdef SHARED
@@ -168,6 +176,9 @@ end:	do
 #ifndef RELEASE_GROUP
 #define RELEASE_GROUP 1
 #endif
+#ifndef RELEASE_OF_CPU
+#define RELEASE_OF_CPU 1
+#endif
 
 /* Does the CPU see a mark at @p? Its own stores first. */
 inline seen(p, result) {
@@ -234,12 +245,18 @@ inline add(g, mine) {
 	mark(LINE + g, RELEASE_LINE, mine);
 #endif
 #endif
+#ifdef OF_CPU_EARLY
+	mark(OF_CPU, RELEASE_OF_CPU, mine);
+#endif
 #ifdef GROUP_FIRST
-	mark(GROUP, RELEASE_GROUP, mine);
+	mark(group_of(g), RELEASE_GROUP, mine);
 	mark(CGRP + g, RELEASE_CGRP, mine);
 #else
 	mark(CGRP + g, RELEASE_CGRP, mine);
-	mark(GROUP, RELEASE_GROUP, mine);
+	mark(group_of(g), RELEASE_GROUP, mine);
+#endif
+#ifndef OF_CPU_EARLY
+	mark(OF_CPU, RELEASE_OF_CPU, mine);
 #endif
 #ifdef LINE_LATE
 	mark(LINE + g, RELEASE_LINE, mine);
@@ -299,21 +316,36 @@ inline queue(g) {
 	}
 }
 
-/* [D], then [C]: a word of marks at once. */
-inline drain() {
+/* Half-way: whoever gets the lock now must not pass by the groups that are still to come. */
+inline drop_lock() {
+#ifndef NOT_PUT_BACK
+	c.mem[OF_CPU] = 1;
+#endif
+	unlock();
+	lock()
+}
+
+inline take_group(g) {
 	d_step {
-		d = c.mem[GROUP];
+		d = c.mem[group_of(g)];
 #ifndef CGRP_FIRST
-		c.mem[GROUP] = 0
+		c.mem[group_of(g)] = 0
 #endif
 	}
+}
+
+/* [D], then [C]: a word of marks at once. */
+inline drain_groups() {
+	take_group(A);
 	if
 	:: d ->
 		d_step {
 			a = c.mem[CGRP + A];
-			b = c.mem[CGRP + B];
 			c.mem[CGRP + A] = 0;
+#ifndef APART
+			b = c.mem[CGRP + B];
 			c.mem[CGRP + B] = 0
+#endif
 		}
 #ifdef CGRP_FIRST
 		c.mem[GROUP] = 0
@@ -325,14 +357,43 @@ inline drain() {
 	:: else
 	fi;
 #ifdef DROP_WITHIN_GROUP
-	unlock(); lock();
+	drop_lock();
+#endif
+#ifdef APART
+	if
+	:: d -> drop_lock()
+	:: else
+	fi;
+	take_group(B);
+	if
+	:: d -> d_step { b = c.mem[CGRP + B]; c.mem[CGRP + B] = 0 }
+	:: else
+	fi;
 #endif
 	if
 	:: b -> queue(B)
 	:: else
 	fi;
 	if
-	:: d -> unlock(); lock()
+	:: d -> drop_lock()
+	:: else
+	fi
+}
+
+/* [E] first: where it is not set, nothing else is looked at. */
+inline drain() {
+	d_step {
+		d = c.mem[OF_CPU];
+#ifndef OF_CPU_LAST
+		c.mem[OF_CPU] = 0
+#endif
+	}
+	if
+	:: d ->
+		drain_groups();
+#ifdef OF_CPU_LAST
+		c.mem[OF_CPU] = 0
+#endif
 	:: else
 	fi;
 	d_step { a = 0; b = 0; d = 0; }

@@ -10,9 +10,9 @@
  * For example, a map on /a counts page faults, and a task in /a/b faults three
  * times on CPU 1:
  *
- *	add()		running[1] of /a/b is 3, and three marks are set on CPU 1:
- *			the element's line, the cgroup, and its group of cgroups
- *	lookup(/a)	flushes /a: on CPU 1 the group's mark is taken, then the
+ *	add()		running[1] of /a/b is 3, and four marks are set on CPU 1: the
+ *			element's line, the cgroup, its group of cgroups, and the CPU
+ *	lookup(/a)	flushes /a: CPU 1's mark is taken, then the group's, then the
  *			cgroup's, and /a/b goes on rstat's tree of CPU 1
  *	  fold /a/b	the line's mark is taken, and set for /a; running - folded
  *			is 3, so folded = 3, total of /a/b += 3, pending of /a += 3
@@ -27,10 +27,11 @@
  *
  *	add(), any context		flush, under the flush lock
  *
- *	[A] running += value		[D] take the group's mark
- *	[B] line's mark = 1		[C] take the cgroup's mark
- *	[C] cgroup's mark = 1		[B] take the line's mark
- *	[D] group's mark = 1		[A] read running
+ *	[A] running += value		[E] take the CPU's mark
+ *	[B] line's mark = 1		[D] take the group's mark
+ *	[C] cgroup's mark = 1		[C] take the cgroup's mark
+ *	[D] group's mark = 1		[B] take the line's mark
+ *	[E] CPU's mark = 1		[A] read running
  *
  * A flush that takes a mark of ours reads all that we stored before it. One that
  * does not see our mark comes before it, and the mark stays for the next flush.
@@ -94,7 +95,7 @@
 
 /*
  * Marks are bytes, which CPUs store without an atomic. A flush takes those of lines
- * and of cgroups by words, those of groups one by one.
+ * and of cgroups by words, those of groups and CPUs one by one.
  */
 #define CGROUP_STATS_WORD	8
 #define CGROUP_STATS_LINE	8	/* elements per mark */
@@ -119,7 +120,7 @@ struct cgroup_stats_map {
 	u32 nr_elems;
 	u32 elem_size;
 	/* nr_elems if all are sums of 8 bytes and per CPU: for these there are short cuts; or 0. */
-	u32 nr_sums;
+	unsigned long nr_sums;
 	/* Is an element without a sample 0, each of them? */
 	bool zero;
 	/* Written under cgroup_mutex, read by anyone for map_mem_usage. */
@@ -233,6 +234,13 @@ DEFINE_STATIC_KEY_FALSE(bpf_cgroup_stats_key);
 static struct cgroup_stats_chunk *cgroup_stats_chunks;
 
 /*
+ * Each CPU's own mark: where it is not set, the drain looks at no groups. Adders set it; a
+ * flusher takes it, and puts it back before it drops the lock half-way. Then the next one
+ * may look in vain: what the mark stood for was read under the lock.
+ */
+static DEFINE_PER_CPU_SHARED_ALIGNED(u8, cgroup_stats_cpu_mark);
+
+/*
  * Living cgroups that have an array, by id. Written under cgroup_mutex. All of them have
  * the xarray's mark: ids are sparse, and it leads from one to the next.
  */
@@ -322,6 +330,12 @@ static u64 cgroup_stats_take(u64 *word)
 	return READ_ONCE(*word) ? xchg(word, 0) : 0;
 }
 
+/* Take one mark. Not by xchg(), which takes no bytes on some architectures. */
+static bool cgroup_stats_take_one(u8 *mark)
+{
+	return READ_ONCE(*mark) && cmpxchg(mark, 1, 0);
+}
+
 /* Marks of a word of which the first byte, or the last one, is to be bits 0 to 7. */
 static u64 cgroup_stats_upwards(u64 marks)
 {
@@ -344,42 +358,50 @@ static u32 cgroup_stats_next_mark(u64 *taken)
 
 /* --- elements: in a register each is 64 bits wide, as its type extends it --- */
 
-static __always_inline bool cgroup_stats_is_signed(enum cgroup_stats_op op)
+/* What an element is. Where the compiler knows, there is not much left of what follows. */
+struct cgroup_stats_elem {
+	enum cgroup_stats_op op;
+	u32 size;
+};
+
+static __always_inline struct cgroup_stats_elem
+cgroup_stats_elem(const struct cgroup_stats_map *smap, u32 i)
 {
-	return op == CGROUP_STATS_OP_SIGNED_MAX || op == CGROUP_STATS_OP_SIGNED_MIN;
+	return (struct cgroup_stats_elem) { smap->op[i], smap->elem_size };
 }
 
-/* @value, converted to the type of element @i. */
-static u64 cgroup_stats_convert(const struct cgroup_stats_map *smap, u32 i, u64 value)
+/* @value, converted to the element's type. */
+static __always_inline u64 cgroup_stats_convert(struct cgroup_stats_elem elem, u64 value)
 {
-	if (smap->elem_size == sizeof(u64))
+	if (elem.size == sizeof(u64))
 		return value;
-	if (cgroup_stats_is_signed(smap->op[i]))
+	if (elem.op == CGROUP_STATS_OP_SIGNED_MAX || elem.op == CGROUP_STATS_OP_SIGNED_MIN)
 		return (s32)value;
 	return (u32)value;
 }
 
-static u64 cgroup_stats_read(const struct cgroup_stats_map *smap, const void *array, u32 i)
+static __always_inline u64 cgroup_stats_read(struct cgroup_stats_elem elem, const void *array,
+					     u32 i)
 {
-	if (smap->elem_size == sizeof(u64))
+	if (elem.size == sizeof(u64))
 		return READ_ONCE(((const u64 *)array)[i]);
-	return cgroup_stats_convert(smap, i, READ_ONCE(((const u32 *)array)[i]));
+	return cgroup_stats_convert(elem, READ_ONCE(((const u32 *)array)[i]));
 }
 
 /* Programs read totals meanwhile: one store. */
-static void cgroup_stats_write(const struct cgroup_stats_map *smap, void *array, u32 i,
-			       u64 value)
+static __always_inline void cgroup_stats_write(struct cgroup_stats_elem elem, void *array, u32 i,
+					       u64 value)
 {
-	if (smap->elem_size == sizeof(u64))
+	if (elem.size == sizeof(u64))
 		WRITE_ONCE(((u64 *)array)[i], value);
 	else
 		WRITE_ONCE(((u32 *)array)[i], value);
 }
 
-/* The operation of element @i on two values of its type. */
-static u64 cgroup_stats_merge(const struct cgroup_stats_map *smap, u32 i, u64 a, u64 b)
+/* The element's operation on two values of its type. */
+static __always_inline u64 cgroup_stats_merge(struct cgroup_stats_elem elem, u64 a, u64 b)
 {
-	switch (smap->op[i]) {
+	switch (elem.op) {
 	case CGROUP_STATS_OP_MAX:
 		return max(a, b);
 	case CGROUP_STATS_OP_MIN:
@@ -389,25 +411,25 @@ static u64 cgroup_stats_merge(const struct cgroup_stats_map *smap, u32 i, u64 a,
 	case CGROUP_STATS_OP_SIGNED_MIN:
 		return min((s64)a, (s64)b);
 	default:
-		return cgroup_stats_convert(smap, i, a + b);
+		return cgroup_stats_convert(elem, a + b);
 	}
 }
 
-static void cgroup_stats_merge_into(const struct cgroup_stats_map *smap, void *array, u32 i,
-				    u64 value)
+static __always_inline void cgroup_stats_merge_into(struct cgroup_stats_elem elem, void *array,
+						    u32 i, u64 value)
 {
-	value = cgroup_stats_merge(smap, i, cgroup_stats_read(smap, array, i), value);
-	cgroup_stats_write(smap, array, i, value);
+	value = cgroup_stats_merge(elem, cgroup_stats_read(elem, array, i), value);
+	cgroup_stats_write(elem, array, i, value);
 }
 
-/* What merges with any value to that value: what element @i is without a sample. */
-static u64 cgroup_stats_identity(const struct cgroup_stats_map *smap, u32 i)
+/* What merges with any value to that value: what the element is without a sample. */
+static __always_inline u64 cgroup_stats_identity(struct cgroup_stats_elem elem)
 {
-	u64 sign = BIT_ULL(smap->elem_size * BITS_PER_BYTE - 1);
+	u64 sign = BIT_ULL(elem.size * BITS_PER_BYTE - 1);
 
-	switch (smap->op[i]) {
+	switch (elem.op) {
 	case CGROUP_STATS_OP_MIN:
-		return cgroup_stats_convert(smap, i, U64_MAX);
+		return cgroup_stats_convert(elem, U64_MAX);
 	case CGROUP_STATS_OP_SIGNED_MAX:
 		return -sign;
 	case CGROUP_STATS_OP_SIGNED_MIN:
@@ -540,11 +562,12 @@ static bool cgroup_stats_replace(const struct cgroup_stats_map *smap, void *arra
 static void cgroup_stats_sample(const struct cgroup_stats_map *smap, void *running, u32 i,
 				u64 value)
 {
+	struct cgroup_stats_elem elem = cgroup_stats_elem(smap, i);
 	u64 old, new;
 
 	do {
-		old = cgroup_stats_read(smap, running, i);
-		new = cgroup_stats_merge(smap, i, old, value);
+		old = cgroup_stats_read(elem, running, i);
+		new = cgroup_stats_merge(elem, old, value);
 	} while (new != old && !cgroup_stats_replace(smap, running, i, old, new));
 }
 
@@ -557,11 +580,12 @@ static void cgroup_stats_sample(const struct cgroup_stats_map *smap, void *runni
 static noinline void cgroup_stats_sample_shared(const struct cgroup_stats_map *smap,
 						void *running, u32 i, u64 value)
 {
+	struct cgroup_stats_elem elem = cgroup_stats_elem(smap, i);
 	u64 *p64 = (u64 *)running + i, old, new;
 	u32 *p32 = (u32 *)running + i, old32;
-	bool is64 = smap->elem_size == sizeof(u64), done;
+	bool is64 = elem.size == sizeof(u64), done;
 
-	if (smap->op[i] == CGROUP_STATS_OP_SUM) {
+	if (elem.op == CGROUP_STATS_OP_SUM) {
 		if (is64)
 			atomic64_fetch_add(value, (atomic64_t *)p64);
 		else
@@ -569,8 +593,8 @@ static noinline void cgroup_stats_sample_shared(const struct cgroup_stats_map *s
 		return;
 	}
 	do {
-		old = cgroup_stats_read(smap, running, i);
-		new = cgroup_stats_merge(smap, i, old, value);
+		old = cgroup_stats_read(elem, running, i);
+		new = cgroup_stats_merge(elem, old, value);
 		if (new == old) {
 			/* Somebody else's sample, whose mark may be still to come. */
 			smp_mb();
@@ -581,7 +605,7 @@ static noinline void cgroup_stats_sample_shared(const struct cgroup_stats_map *s
 	} while (!done);
 }
 
-/* Pairs with cgroup_stats_take() and with the drain's cmpxchg(). */
+/* Pairs with cgroup_stats_take() and cgroup_stats_take_one(). */
 static __always_inline void cgroup_stats_mark(u8 __percpu *mark)
 {
 	if (IS_ENABLED(CONFIG_X86_64)) {
@@ -595,7 +619,7 @@ static __always_inline void cgroup_stats_mark(u8 __percpu *mark)
 }
 
 /*
- * [C] and [D] of the comment on top; like [B] they must be releases: a mark of a
+ * [C] to [E] of the comment on top; like [B] they must be releases: a mark of a
  * neighbour's may lead the flusher to ours half-way. They also carry along the entry
  * that another CPU made.
  */
@@ -603,6 +627,7 @@ static __always_inline void cgroup_stats_mark_cgroup(const struct cgroup_stats_a
 {
 	cgroup_stats_mark(array->cgrp_mark);
 	cgroup_stats_mark(array->group_mark);
+	cgroup_stats_mark(&cgroup_stats_cpu_mark);
 }
 
 /* Add to a sum of 8 bytes. */
@@ -632,7 +657,7 @@ cgroup_stats_add_any(struct cgroup_stats_map *smap, u64 id, u32 index, s64 value
 
 	if (unlikely(index >= smap->nr_elems))
 		return -E2BIG;
-	value = cgroup_stats_convert(smap, index, value);
+	value = cgroup_stats_convert(cgroup_stats_elem(smap, index), value);
 
 	preempt_disable_notrace();
 	array = id ? cgroup_stats_by_id(id) : cgroup_stats_of_current();
@@ -670,7 +695,7 @@ cgroup_stats_add_slow(struct cgroup_stats_map *smap, u64 id, u32 index, s64 valu
 }
 
 static __always_inline long
-cgroup_stats_add(struct bpf_map *map, u64 id, u32 index, s64 value, u64 flags)
+cgroup_stats_add(struct bpf_map *map, u64 id, unsigned long index, s64 value, u64 flags)
 {
 	struct cgroup_stats_map *smap = to_smap(map);
 	long err;
@@ -724,17 +749,7 @@ static void cgroup_stats_drain_group(struct cgroup_stats_chunk *chunk,
 	}
 }
 
-/**
- * __bpf_cgroup_stats_drain - put the cgroups that @cpu added to on rstat's tree
- * @cpu: whose marks to take
- *
- * rstat's flush calls this under the flush lock before it takes the updated
- * cgroups of @cpu. One pass: what is added meanwhile, even by programs that trace
- * this very function, is for the next flush. The lock is dropped after a group of
- * cgroups, never within one: once on rstat's tree, a change is whoever's who
- * flushes the cgroup, but a mark taken and not yet queued would be nobody's.
- */
-void __bpf_cgroup_stats_drain(int cpu)
+static noinline void cgroup_stats_drain_groups(u8 *cpu_mark, int cpu)
 {
 	struct cgroup_stats_chunk *chunk, **link;
 	struct cgroup_stats_marks *marks;
@@ -747,18 +762,39 @@ void __bpf_cgroup_stats_drain(int cpu)
 		if (!READ_ONCE(*(u64 *)marks->group))
 			continue;
 		for (group = 0; group < CGROUP_STATS_GROUPS; group++) {
-			/* Not xchg(): it takes no bytes on some architectures. */
-			if (!READ_ONCE(marks->group[group]) ||
-			    !cmpxchg(&marks->group[group], 1, 0))
+			if (!cgroup_stats_take_one(&marks->group[group]))
 				continue;
 			cgroup_stats_drain_group(chunk, marks, group, cpu);
 
+			/*
+			 * Others must not pass by the groups that are still to come. If there
+			 * is an adder's mark by now, it stays, for what it announces.
+			 */
+			cmpxchg(cpu_mark, 0, 1);
 			cgroup_stats_rstat_unlock();
 			if (!cond_resched())
 				cpu_relax();
 			cgroup_stats_rstat_lock();
 		}
 	}
+}
+
+/**
+ * __bpf_cgroup_stats_drain - put the cgroups that @cpu added to on rstat's tree
+ * @cpu: whose marks to take
+ *
+ * rstat's flush calls this under the flush lock before it takes the updated
+ * cgroups of @cpu. One pass: what is added meanwhile, even by programs that trace
+ * this very function, is for the next flush. The lock is dropped after a group of
+ * cgroups, never within one: once on rstat's tree, a change is whoever's who
+ * flushes the cgroup, but a mark taken and not yet queued would be nobody's.
+ */
+void __bpf_cgroup_stats_drain(int cpu)
+{
+	u8 *cpu_mark = per_cpu_ptr(&cgroup_stats_cpu_mark, cpu);
+
+	if (cgroup_stats_take_one(cpu_mark))
+		cgroup_stats_drain_groups(cpu_mark, cpu);
 }
 
 /* What one fold works on: arrays of elements. */
@@ -888,28 +924,44 @@ static __always_inline void cgroup_stats_fold_sums(const struct cgroup_stats_fol
 	}
 }
 
-/* The same for any elements. Maxima and minima fold whole, however often. */
-static noinline void cgroup_stats_fold_any(const struct cgroup_stats_fold *f, u32 i, u32 n)
+/* The same for an element of any kind. Maxima and minima fold whole, however often. */
+static __always_inline void cgroup_stats_fold_elem(const struct cgroup_stats_fold *f, u32 i,
+						   struct cgroup_stats_elem elem)
 {
-	const struct cgroup_stats_map *smap = f->smap;
-	u64 now, folded, pending, identity, delta;
+	u64 now = cgroup_stats_read(elem, f->running, i);
+	u64 folded = cgroup_stats_read(elem, f->folded, i);
+	u64 pending = cgroup_stats_read(elem, f->pending, i);
+	u64 identity = cgroup_stats_identity(elem), delta;
+
+	if (now == folded && pending == identity)
+		return;
+	cgroup_stats_write(elem, f->folded, i, now);
+	cgroup_stats_write(elem, f->pending, i, identity);
+	if (elem.op == CGROUP_STATS_OP_SUM)
+		now -= folded;
+	delta = cgroup_stats_merge(elem, now, pending);
+	cgroup_stats_merge_into(elem, f->total, i, delta);
+	if (f->up)
+		cgroup_stats_merge_into(elem, f->up, i, delta);
+}
+
+static noinline void cgroup_stats_fold_any(const struct cgroup_stats_fold *fold, u32 i, u32 n)
+{
+	static const struct cgroup_stats_elem sum4 = { CGROUP_STATS_OP_SUM, sizeof(u32) };
+	static const struct cgroup_stats_elem sum8 = { CGROUP_STATS_OP_SUM, sizeof(u64) };
+	const struct cgroup_stats_fold f = *fold;
+	struct cgroup_stats_elem elem;
 	u32 end = i + n;
 
 	for (; i < end; i++) {
-		identity = cgroup_stats_identity(smap, i);
-		now = cgroup_stats_read(smap, f->running, i);
-		folded = cgroup_stats_read(smap, f->folded, i);
-		pending = cgroup_stats_read(smap, f->pending, i);
-		if (now == folded && pending == identity)
-			continue;
-		cgroup_stats_write(smap, f->folded, i, now);
-		cgroup_stats_write(smap, f->pending, i, identity);
-		if (smap->op[i] == CGROUP_STATS_OP_SUM)
-			now -= folded;
-		delta = cgroup_stats_merge(smap, i, now, pending);
-		cgroup_stats_merge_into(smap, f->total, i, delta);
-		if (f->up)
-			cgroup_stats_merge_into(smap, f->up, i, delta);
+		elem = cgroup_stats_elem(f.smap, i);
+		/* Most are sums, of which the compiler makes something better. */
+		if (elem.op != CGROUP_STATS_OP_SUM)
+			cgroup_stats_fold_elem(&f, i, elem);
+		else if (elem.size == sizeof(u64))
+			cgroup_stats_fold_elem(&f, i, sum8);
+		else
+			cgroup_stats_fold_elem(&f, i, sum4);
 	}
 }
 
@@ -957,19 +1009,21 @@ static void cgroup_stats_copy_elems(const struct cgroup_stats_map *smap, void *d
 static void cgroup_stats_fold_publish(struct cgroup_stats_fold *f, void **value)
 {
 	const struct cgroup_stats_map *smap = f->smap;
+	struct cgroup_stats_elem elem;
 	u32 i, line;
 	u64 parent;
 
 	cgroup_stats_copy_elems(smap, f->folded, value[BPF_CGROUP_STATS_NOW]);
 	cgroup_stats_copy_elems(smap, f->total, value[BPF_CGROUP_STATS_TOTAL]);
 	for (i = 0; i < smap->nr_elems; i++) {
-		cgroup_stats_write(smap, f->pending, i, cgroup_stats_identity(smap, i));
+		elem = cgroup_stats_elem(smap, i);
+		cgroup_stats_write(elem, f->pending, i, cgroup_stats_identity(elem));
 		if (!f->up)
 			continue;
-		parent = cgroup_stats_read(smap, value[BPF_CGROUP_STATS_PARENT], i);
-		if (parent == cgroup_stats_read(smap, f->up, i))
+		parent = cgroup_stats_read(elem, value[BPF_CGROUP_STATS_PARENT], i);
+		if (parent == cgroup_stats_read(elem, f->up, i))
 			continue;
-		cgroup_stats_write(smap, f->up, i, parent);
+		cgroup_stats_write(elem, f->up, i, parent);
 		line = i / CGROUP_STATS_LINE;
 		cgroup_stats_fold_mark_up(f, line / CGROUP_STATS_WORD,
 					  cgroup_stats_downwards(1ULL << line % CGROUP_STATS_WORD *
@@ -1464,10 +1518,13 @@ static const struct bpf_iter_seq_info cgroup_stats_iter_seq_info = {
 /* Make all elements of @array, which are 0, identities. */
 static void cgroup_stats_init_elems(const struct cgroup_stats_map *smap, void *array)
 {
+	struct cgroup_stats_elem elem;
 	u32 i;
 
-	for (i = 0; i < smap->nr_elems; i++)
-		cgroup_stats_write(smap, array, i, cgroup_stats_identity(smap, i));
+	for (i = 0; i < smap->nr_elems; i++) {
+		elem = cgroup_stats_elem(smap, i);
+		cgroup_stats_write(elem, array, i, cgroup_stats_identity(elem));
+	}
 }
 
 static void cgroup_stats_init_entry(const struct cgroup_stats_map *smap,
@@ -1581,7 +1638,7 @@ static int cgroup_stats_number_get(struct cgroup_stats_array *array)
 			return -ENOMEM;
 		}
 		nr = 0;
-		/* Pairs with the acquire in __bpf_cgroup_stats_drain(). */
+		/* Pairs with the acquire in cgroup_stats_drain_groups(). */
 		smp_store_release(link, chunk);
 	}
 	__set_bit(nr, chunk->used);
@@ -2210,7 +2267,7 @@ static int cgroup_stats_find_elems(struct cgroup_stats_map *smap, const struct b
 	sums = smap->elem_size == sizeof(u64);
 	smap->nr_elems = smap->map.value_size / smap->elem_size;
 	for (i = 0; i < smap->nr_elems; i++) {
-		zero &= !cgroup_stats_identity(smap, i);
+		zero &= !cgroup_stats_identity(cgroup_stats_elem(smap, i));
 		sums &= smap->op[i] == CGROUP_STATS_OP_SUM;
 	}
 	smap->zero = zero;

@@ -1014,48 +1014,6 @@ out:
 	cgroup_stats_lifetime_trace__destroy(trace);
 }
 
-/* --- totals that a program holds while their cgroup goes --- */
-
-struct held {
-	struct cgroup_stats_lifetime_trace *skel;
-	__u64 child;
-};
-
-static int holder(void *arg)
-{
-	struct held *h = arg;
-
-	return run(h->skel->progs.hold, h->child, 0, 0) != 0;
-}
-
-/* They are there until the program ends, which here is behind any number of RCU's periods. */
-static void test_held(void)
-{
-	__u64 root = cg_make("h");
-	struct held h = {};
-	pid_t pid;
-
-	h.child = cg_make("h/c");
-	h.skel = load_trace(root, "add hold");
-	if (!h.skel)
-		goto out;
-	h.skel->bss->target_id = root;
-	ASSERT_OK(add_on(THIS_CPU, h.skel->progs.add, h.child, 0, 7), "add");
-	pid = spawn(holder, &h);
-	ASSERT_TRUE(wait_until(READ_ONCE(h.skel->bss->holds)), "holds");
-	cg_remove("h/c");
-	ASSERT_TRUE(wait_until(!cg_dying("h")), "released");
-	wait_for_rcu_frees();
-	WRITE_ONCE(h.skel->bss->let_go, true);
-	reap(pid);
-	ASSERT_EQ(h.skel->bss->held, 7, "totals");
-	ASSERT_EQ(total(bpf_map__fd(h.skel->maps.stats), root), 7, "root");
-out:
-	cgroup_stats_lifetime_trace__destroy(h.skel);
-	cg_try_remove("h/c");
-	cg_remove("h");
-}
-
 /* --- CPUs come and go --- */
 
 #define HOTPLUG_ROUNDS	2
@@ -1280,6 +1238,7 @@ static const struct place {
 	/* the map's side of it */
 	{ "__bpf_cgroup_stats_drain", ENTRY, true },
 	{ "__bpf_cgroup_stats_drain", EXIT, true },
+	{ "cgroup_stats_drain_groups", ENTRY, true },
 	{ "__bpf_cgroup_stats_fold", ENTRY, true },
 	{ "__bpf_cgroup_stats_fold", EXIT, true },
 	{ "cgroup_stats_rstat_queue", ENTRY, true },
@@ -1655,7 +1614,6 @@ void serial_test_cgroup_stats_lifetime(void)
 		{ "zombies", test_zombies },
 		{ "fork_dying", test_fork_dying },
 		{ "root_removed", test_root_removed },
-		{ "held", test_held },
 		{ "hotplug", test_hotplug },
 		{ "reentrancy", test_reentrancy },
 		{ "mkdir_fails", test_mkdir_fails },

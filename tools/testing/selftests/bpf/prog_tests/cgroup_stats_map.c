@@ -3266,6 +3266,7 @@ static void test_close(void)
 
 /* --- memory --- */
 
+#define NR_FIRST 20	/* for what is only made once */
 #define NR_HELD 100
 
 struct memory {
@@ -3280,17 +3281,17 @@ struct memory {
 static int use_memory(void *arg)
 {
 	struct memory *m = arg;
-	int i, fd, fds[NR_HELD];
+	int i, fd, fds[NR_FIRST + NR_HELD];
 	struct map_attr attr;
 
 	if (cg_join("m"))
 		return 0;
 	attr = map_attr(m->x, 64);
-	for (i = 0; i < 20; i++)
-		close(map_try(&attr));
+	for (i = 0; i < NR_FIRST; i++)
+		fds[i] = map_try(&attr);
 	m->before = cg_read("m", "memory.current");
 
-	for (i = 0; i < NR_HELD; i++)
+	for (; i < NR_FIRST + NR_HELD; i++)
 		fds[i] = map_try(&attr);
 	m->one = map_memory(fds[0]);
 	m->held = cg_read("m", "memory.current");
@@ -3302,16 +3303,16 @@ static int use_memory(void *arg)
 	WRITE_ONCE(m->step, 3);
 	wait_until(READ_ONCE(m->step) == 4);
 
-	for (i = 0; i < NR_HELD; i++)
+	for (i = 0; i < NR_FIRST + NR_HELD; i++)
 		close(fds[i]);
 	for (i = 0; i < 1000; i++) {
 		fd = map_try(&attr);
 		m->made += fd >= 0;
 		close(fd);
 	}
-	/* It is freed a while after. */
+	/* It is freed a while after, and each CPU keeps some charged memory for later. */
 	m->back = wait_until((m->freed = cg_read("m", "memory.current")) <
-			     m->before + m->one * NR_HELD / 4);
+			     m->before + (m->held - m->before) / 4);
 	cg_join("..");
 	return 0;
 }
@@ -3367,6 +3368,90 @@ out:
 	munmap(m, sizeof(*m));
 }
 
+#define NR_INHERITED 16
+
+/*
+ * A map of m/p's, for a process that takes it by its id. What else this one needs, m/p has
+ * no more when it exits.
+ */
+struct payer {
+	__u64 x;
+	__u32 id;
+	bool taken;
+};
+
+static int payer_make(void *arg)
+{
+	struct payer *p = arg;
+
+	if (cg_join("m/p"))
+		return 1;
+	WRITE_ONCE(p->id, map_id(map_make(p->x, MAX_ELEMS)));
+	return !wait_until(READ_ONCE(p->taken));
+}
+
+static int payer_map(struct payer *p)
+{
+	pid_t pid = spawn(payer_make, p);
+	int fd;
+
+	ASSERT_TRUE(wait_until(READ_ONCE(p->id)), "map of m/p");
+	fd = bpf_map_get_fd_by_id(p->id);
+	ASSERT_GE(fd, 0, "map by id");
+	WRITE_ONCE(p->taken, true);
+	reap(pid);
+	return fd;
+}
+
+/* What m pays of per-CPU memory: unlike memory.current, without what CPUs have in stock. */
+static long long payer_percpu(void)
+{
+	return cg_number("m", "memory.stat", "percpu");
+}
+
+/* The payer goes before its map: then whoever is above it pays for the map's new entries. */
+static void test_payer(void)
+{
+	long long before, one;
+	struct payer *p;
+	char path[16];
+	int fd, i;
+
+	p = shared_alloc(sizeof(*p));
+	if (!p)
+		return;
+	p->x = cg_make("x");
+	cg_make("m");
+	cg_make("m/p");
+	if (cg_write("m", "cgroup.subtree_control", "+memory")) {
+		test__skip();
+		cg_remove("m/p");
+		goto out;
+	}
+	fd = payer_map(p);
+	cg_remove("m/p");
+	one = map_memory(fd);
+	before = payer_percpu();
+	for (i = 0; i < NR_INHERITED; i++) {
+		sprintf(path, "x/%d", i);
+		cg_make(path);
+	}
+	ASSERT_TRUE(wait_until(payer_percpu() > before + one * NR_INHERITED / 4), "m pays");
+	for (i = 0; i < NR_INHERITED; i++) {
+		sprintf(path, "x/%d", i);
+		cg_remove(path);
+	}
+	close(fd);
+	/* And has it back, with m/p's own: nothing keeps what has been removed. */
+	ASSERT_TRUE(wait_until(!payer_percpu()), "freed");
+	ASSERT_TRUE(wait_until(!cg_number("m", "cgroup.stat", "nr_dying_descendants")),
+		    "released");
+out:
+	cg_remove("m");
+	cg_remove("x");
+	munmap(p, sizeof(*p));
+}
+
 /* --- the test --- */
 
 void serial_test_cgroup_stats_map(void)
@@ -3408,6 +3493,7 @@ void serial_test_cgroup_stats_map(void)
 		{ "teardown", test_teardown },
 		{ "close", test_close },
 		{ "memory", test_memory },
+		{ "payer", test_payer },
 	};
 
 	run_subtests(tests, ARRAY_SIZE(tests));

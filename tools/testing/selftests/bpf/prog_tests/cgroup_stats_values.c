@@ -435,29 +435,34 @@ static void test_removed(void)
 
 /* --- arguments --- */
 
+static void check_arguments_of(struct run *r, const struct bpf_program *prog, __u64 id)
+{
+	ASSERT_EQ(run_on(THIS_CPU, prog, id, VALUES_ELEMS, 5, 0), -E2BIG, r->name);
+	ASSERT_EQ(run_on(THIS_CPU, prog, id, 2 * VALUES_ELEMS, 5, 0), -E2BIG, r->name);
+	ASSERT_EQ(run_on(THIS_CPU, prog, id, UINT_MAX, 5, 0), -E2BIG, r->name);
+	ASSERT_EQ(run_on(THIS_CPU, prog, id, 0, 5, 1), -EINVAL, r->name);
+	ASSERT_EQ(run_on(THIS_CPU, prog, id, 0, 5, 1ULL << 63), -EINVAL, r->name);
+	/* None of it counts, and the last index does. */
+	check_lookups(r);
+	model_add(&r->model, LEAF, VALUES_ELEMS - 1, 7);
+	ASSERT_OK(run_on(THIS_CPU, prog, id, VALUES_ELEMS - 1, 7, 0), r->name);
+	check_lookups(r);
+}
+
 static void check_arguments(struct run *r)
 {
 	const struct bpf_program *progs[] = { r->skel->progs.add, r->skel->progs.add_sleepable };
-	__u64 id = r->ids[LEAF];
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(progs); i++) {
-		ASSERT_EQ(run_on(THIS_CPU, progs[i], id, VALUES_ELEMS, 5, 0), -E2BIG, r->name);
-		ASSERT_EQ(run_on(THIS_CPU, progs[i], id, 2 * VALUES_ELEMS, 5, 0), -E2BIG, r->name);
-		ASSERT_EQ(run_on(THIS_CPU, progs[i], id, UINT_MAX, 5, 0), -E2BIG, r->name);
-		ASSERT_EQ(run_on(THIS_CPU, progs[i], id, 0, 5, 1), -EINVAL, r->name);
-		ASSERT_EQ(run_on(THIS_CPU, progs[i], id, 0, 5, 1ULL << 63), -EINVAL, r->name);
 		ASSERT_EQ(run_on(THIS_CPU, progs[i], NO_ID, 0, 5, 0), -ENOENT, r->name);
 		/* This task is in none of them. */
 		ASSERT_EQ(run_on(THIS_CPU, progs[i], 0, 0, 5, 0), -ENOENT, r->name);
+		check_arguments_of(r, progs[i], r->ids[LEAF]);
+		ASSERT_OK(cg_join(paths[LEAF]), "join");
+		check_arguments_of(r, progs[i], 0);
+		ASSERT_OK(cg_join(".."), "leave");
 	}
-	/* None of it counts, and the last index does. */
-	check_lookups(r);
-	for (i = 0; i < ARRAY_SIZE(progs); i++) {
-		model_add(&r->model, LEAF, VALUES_ELEMS - 1, 7);
-		ASSERT_OK(run_on(THIS_CPU, progs[i], id, VALUES_ELEMS - 1, 7, 0), r->name);
-	}
-	check_lookups(r);
 }
 
 static void test_arguments(void)

@@ -199,34 +199,6 @@ int flush(__u64 *args)
 	return bpf_cgroup_stats_flush(&stats, args[0], 0);
 }
 
-/* --- totals that are held --- */
-
-volatile bool holds, let_go;
-__u64 held;
-
-/* Keep the totals of a cgroup, over flushes of another one, until user space says. */
-SEC("?syscall")
-int hold(__u64 *args)
-{
-	struct lifetime_value *totals;
-	__u64 id = args[0];
-	int i;
-
-	totals = bpf_map_lookup_elem(&stats, &id);
-	if (!totals)
-		return -ENOENT;
-	holds = true;
-	bpf_for(i, 0, 1 << 22) {
-		if (let_go)
-			break;
-		bpf_cgroup_stats_flush(&stats, target_id, 0);
-	}
-	held = totals->n[0];
-	/* Nobody checks what a program reads; KASAN checks this, which reads it as a key. */
-	bpf_map_lookup_elem(&own, totals);
-	return 0;
-}
-
 /* --- mkdir() that fails --- */
 
 /* The nodes of the new cgroup: its directory is number 0, and the files come after it. */

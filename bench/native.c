@@ -5,7 +5,7 @@
  * of its own, and tells a flusher, who is not there most of the time, by
  *
  *	nothing		no flusher would find it
- *	marks		three stores with release order: the map's way
+ *	marks		four stores with release order: the map's way
  *	list		a full fence, then a test whether it is on a lockless list: the least that
  *			loses nothing by a list (7.3's rstat does without the fence, and may be late)
  *	lock		a lock of the CPU's own around the test and the value (6.12's rstat
@@ -31,6 +31,7 @@ struct cpu {
 	_Atomic uint8_t line_mark;
 	_Atomic uint8_t cgrp_mark ALIGNED;
 	_Atomic uint8_t group_mark ALIGNED;
+	_Atomic uint8_t cpu_mark ALIGNED;
 	_Atomic uintptr_t node ALIGNED;
 	atomic_flag lock ALIGNED;
 };
@@ -60,6 +61,7 @@ static inline void by_marks(struct cpu *cpu)
 	atomic_store_explicit(&cpu->line_mark, 1, memory_order_release);
 	atomic_store_explicit(&cpu->cgrp_mark, 1, memory_order_release);
 	atomic_store_explicit(&cpu->group_mark, 1, memory_order_release);
+	atomic_store_explicit(&cpu->cpu_mark, 1, memory_order_release);
 }
 
 static inline void by_list(struct cpu *cpu)

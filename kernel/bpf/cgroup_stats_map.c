@@ -119,7 +119,10 @@ struct cgroup_stats_map {
 	/* Elements of the value, and their size, 4 or 8: set before anyone has the map. */
 	u32 nr_elems;
 	u32 elem_size;
-	/* nr_elems if all are sums of 8 bytes and per CPU: for these there are short cuts; or 0. */
+	/*
+	 * nr_elems if all are sums of 8 bytes and per CPU: for these there are short cuts; or 0.
+	 * As wide as the pointer that an index is added to: an add extends its index once.
+	 */
 	unsigned long nr_sums;
 	/* Is an element without a sample 0, each of them? */
 	bool zero;

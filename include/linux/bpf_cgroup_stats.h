@@ -21,7 +21,7 @@ struct bpf_cgroup_stats_fold {
 
 /* The values that ->fold() works on, see bpf_cgroup_stats_fold_ro() */
 enum bpf_cgroup_stats_values {
-	BPF_CGROUP_STATS_NOW,	/* what this CPU has added up */
+	BPF_CGROUP_STATS_NOW,	/* what this CPU has added up, or all if they share it */
 	BPF_CGROUP_STATS_PREV,	/* the same, at the last fold */
 	BPF_CGROUP_STATS_PENDING,	/* come from children since the last fold */
 	BPF_CGROUP_STATS_TOTAL,	/* the cgroup's total, to be changed */
@@ -33,7 +33,7 @@ enum bpf_cgroup_stats_values {
  * @value_size: that of the map which the program refers to
  * @fold: merges what has changed in one cgroup on one CPU into its total, and into
  *	what its parent has pending. Called under rstat's flush lock, with interrupts
- *	off where that is a spinlock.
+ *	off unless the kernel is PREEMPT_RT.
  * @map: the kernel's: the map that it serves, as long as it is registered
  */
 struct bpf_cgroup_stats_ops {

@@ -114,8 +114,6 @@ enum cgroup_stats_op {
 
 struct cgroup_stats_map {
 	struct bpf_map map;
-	/* Index into the arrays of entries: set under cgroup_mutex, once. */
-	u32 slot;
 	/* Elements of the value, and their size, 4 or 8: set before anyone has the map. */
 	u32 nr_elems;
 	u32 elem_size;
@@ -124,6 +122,8 @@ struct cgroup_stats_map {
 	 * As wide as the pointer that an index is added to: an add extends its index once.
 	 */
 	unsigned long nr_sums;
+	/* Index into the arrays of entries: set under cgroup_mutex, once. */
+	u32 slot;
 	/* Is an element without a sample 0, each of them? */
 	bool zero;
 	/* Written under cgroup_mutex, read by anyone for map_mem_usage. */

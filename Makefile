@@ -36,13 +36,15 @@ bench: ## measure what the map and its rivals cost, in instructions; writes benc
 	@machine/bench
 demo: ## see the map at work
 	@machine/demo
-check: ## every test
+check: ## the tests, of other bases as far as there is time
 	@machine/check
 check-long: ## those that take hours as well
 	@LONG=1 machine/check
 check-series: ## what a maintainer's robots would run, on each patch and on the series
 	@machine/check mailed lists compilers sphinx coccicheck configurations patches
+regressions: ## the kernel's whole BPF suite before the series and after; writes bases/*/regressions/
+	@machine/regressions
 clean: ## remove the trees and objects of the base, if all edits are saved
 	@bases/clean
 
-.PHONY: help tree save carry series build run shell bench demo check check-long check-series clean
+.PHONY: help tree save carry series build run shell bench demo check check-long check-series regressions clean

@@ -34,7 +34,7 @@ enum bpf_cgroup_stats_values {
  * @fold: merges what has changed in one cgroup on one CPU into its total, and into
  *	what its parent has pending. Called under rstat's flush lock, with interrupts
  *	off unless the kernel is PREEMPT_RT.
- * @map: the kernel's: the map that it serves, as long as it is registered
+ * @map: the kernel's: the map that its program refers to, and that it is for
  */
 struct bpf_cgroup_stats_ops {
 	u32 value_size;

@@ -67,6 +67,7 @@
 #include <linux/btf.h>
 #include <linux/btf_ids.h>
 #include <linux/cgroup.h>
+#include <linux/cpu.h>
 #include <linux/filter.h>
 #include <linux/llist.h>
 #include <linux/memcontrol.h>
@@ -1993,6 +1994,42 @@ static int cgroup_stats_alloc_spare(struct cgroup_stats_map *smap,
 }
 
 /*
+ * May the creator wait for others? A light skeleton's maps are created by a program,
+ * which is pinned to its CPU. If that goes offline, CPU hotplug waits until the program
+ * has ended, and who has a lock that is taken here may wait for hotplug.
+ */
+static bool cgroup_stats_may_wait(void)
+{
+#ifdef CONFIG_SMP
+	return !current->migration_disabled;
+#else
+	return true;
+#endif
+}
+
+/* Turn the key on, for ever: ->map_free() must not wait for hotplug. */
+static int cgroup_stats_enable(void)
+{
+	if (cgroup_stats_may_wait())
+		cpus_read_lock();
+	else if (!cpus_read_trylock())
+		return -EAGAIN;
+	/* Not static_key_enabled() first: another creator may have only begun to patch. */
+	static_branch_enable_cpuslocked(&bpf_cgroup_stats_key);
+	cpus_read_unlock();
+	return 0;
+}
+
+static int cgroup_stats_lock_cgroups(void)
+{
+	if (cgroup_stats_may_wait())
+		cgroup_lock();
+	else if (!mutex_trylock(&cgroup_mutex))
+		return -EAGAIN;
+	return 0;
+}
+
+/*
  * Make and publish the entries of all cgroups of the subtree, in rounds: allocate
  * as many as were missing, without cgroup_mutex, and hand them out under it.
  * Cgroups made meanwhile below one that has its entry inherit theirs. No program
@@ -2005,13 +2042,13 @@ static int cgroup_stats_make_entries(struct cgroup_stats_map *smap, struct cgrou
 	int n = 1;
 
 	while (n > 0) {
-		int err = cgroup_stats_alloc_spare(smap, &spare, n);
+		int err = cgroup_stats_alloc_spare(smap, &spare, n) ?:
+			  cgroup_stats_lock_cgroups();
 
 		if (err) {
 			n = err;
 			break;
 		}
-		cgroup_lock();
 		n = cgroup_stats_populate(smap, root, &spare);
 		cgroup_unlock();
 	}
@@ -2300,12 +2337,7 @@ static int cgroup_stats_map_check_btf(struct bpf_map *map, const struct btf *btf
 		root = cgroup_get_from_path("/");
 	if (IS_ERR(root))
 		return -ENOENT;
-	/*
-	 * Not static_key_enabled() first: that is true as soon as another creator
-	 * has begun to patch. It stays on: ->map_free() must not wait for hotplug.
-	 */
-	static_branch_enable(&bpf_cgroup_stats_key);
-	err = cgroup_stats_make_entries(to_smap(map), root);
+	err = cgroup_stats_enable() ?: cgroup_stats_make_entries(to_smap(map), root);
 	cgroup_put(root);
 	return err;
 }

@@ -76,7 +76,7 @@ static const struct btf_kfunc_id_set cgroup_stats_kfunc_set = {
 	.set	= &cgroup_stats_kfunc_ids,
 };
 
-/* Find the one map of the type that @prog refers to. */
+/* Find the one map of the type that @prog refers to. Its reference keeps the map. */
 static int cgroup_stats_ops_find(struct bpf_prog *prog, void *data)
 {
 	struct bpf_map **found = data, *map;
@@ -99,31 +99,18 @@ static int cgroup_stats_ops_find(struct bpf_prog *prog, void *data)
 	return err;
 }
 
-static int cgroup_stats_ops_attach(struct bpf_cgroup_stats_ops *ops,
-				   const struct bpf_cgroup_stats_ops *old)
-{
-	struct bpf_map *map = NULL;
-	int err;
-
-	err = bpf_struct_ops_for_each_prog(ops, cgroup_stats_ops_find, &map);
-	if (err)
-		return err;
-	if (!map || map->value_size != ops->value_size || (old && old->map != map))
-		return -EINVAL;
-	err = cgroup_stats_set_ops(map, old, ops);
-	if (!err)
-		ops->map = map;
-	return err;
-}
-
 static int cgroup_stats_ops_reg(void *kdata, struct bpf_link *link)
 {
-	return cgroup_stats_ops_attach(kdata, NULL);
+	struct bpf_cgroup_stats_ops *ops = kdata;
+
+	return cgroup_stats_set_ops(ops->map, NULL, ops);
 }
 
 static int cgroup_stats_ops_update(void *kdata, void *old_kdata, struct bpf_link *link)
 {
-	return cgroup_stats_ops_attach(kdata, old_kdata);
+	struct bpf_cgroup_stats_ops *ops = kdata, *old = old_kdata;
+
+	return old->map == ops->map ? cgroup_stats_set_ops(ops->map, old, ops) : -EINVAL;
 }
 
 static void cgroup_stats_ops_unreg(void *kdata, struct bpf_link *link)
@@ -154,11 +141,22 @@ static int cgroup_stats_ops_init_member(const struct btf_type *t,
 	return 1;
 }
 
+/* Not at registration, which would have all others' links wait for used_maps_mutex. */
 static int cgroup_stats_ops_validate(void *kdata)
 {
-	const struct bpf_cgroup_stats_ops *ops = kdata;
+	struct bpf_cgroup_stats_ops *ops = kdata;
+	struct bpf_map *map = NULL;
+	int err;
 
-	return ops->fold ? 0 : -EINVAL;
+	if (!ops->fold)
+		return -EINVAL;
+	err = bpf_struct_ops_for_each_prog(ops, cgroup_stats_ops_find, &map);
+	if (err)
+		return err;
+	if (!map || map->value_size != ops->value_size)
+		return -EINVAL;
+	ops->map = map;
+	return 0;
 }
 
 static int cgroup_stats_ops_init(struct btf *btf)

@@ -3,7 +3,8 @@
  * What is removed while somebody has it stays until then: totals and maps that programs
  * have, the array of entries that an add has found, the map that a flusher folds. That it
  * was freed too early is seen by KASAN, and some of it without. And what a flusher has not
- * come to yet is not kept from others while it is held.
+ * come to yet is not kept from others while it is held. A program does not wait for a lock
+ * that is held when it creates a map.
  */
 #include "cgroup_stats_helpers.h"
 #include <network_helpers.h>
@@ -244,6 +245,45 @@ static void test_flusher(void)
 	unload(skel);
 }
 
+/* --- cgroup_mutex, by a mkdir() --- */
+
+static int maker(void *unused)
+{
+	return cg_try_make("h/d");
+}
+
+/* Hotplug waits for programs and the mutex's owner for hotplug, so these do not wait for it. */
+static void test_creator(void)
+{
+	struct cgroup_stats_held *skel = load("within_mkdir create");
+	union bpf_attr *attr;
+	pid_t pid;
+	int fd;
+
+	if (!skel)
+		goto out;
+	attr = &skel->bss->create_attr;
+	attr->map_type = BPF_MAP_TYPE_CGROUP_STATS;
+	attr->key_size = sizeof(__u64);
+	attr->value_size = bpf_map__value_size(skel->maps.stats);
+	attr->map_extra = parent;
+	attr->btf_fd = bpf_object__btf_fd(skel->obj);
+	attr->btf_key_type_id = bpf_map__btf_key_type_id(skel->maps.stats);
+	attr->btf_value_type_id = bpf_map__btf_value_type_id(skel->maps.stats);
+	pid = spawn(maker, NULL);
+	is_held(skel);
+	ASSERT_EQ(run(skel->progs.create, 0, 0, 0), -EAGAIN, "while a cgroup is made");
+	WRITE_ONCE(skel->bss->stage, HELD_GONE);
+	reap(pid);
+	ASSERT_EQ(skel->bss->waited, 1, "held to the end");
+	fd = run(skel->progs.create, 0, 0, 0);
+	ASSERT_GT(fd, 0, "afterwards");
+	close(fd);
+	cg_remove("h/d");
+out:
+	unload(skel);
+}
+
 void serial_test_cgroup_stats_held(void)
 {
 	static const struct subtest tests[] = {
@@ -252,6 +292,7 @@ void serial_test_cgroup_stats_held(void)
 		{ "groups", test_groups },
 		{ "array", test_array },
 		{ "flusher", test_flusher },
+		{ "creator", test_creator },
 	};
 
 	run_subtests(tests, ARRAY_SIZE(tests));

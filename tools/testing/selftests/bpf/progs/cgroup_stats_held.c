@@ -192,6 +192,25 @@ int start_work(struct __sk_buff *skb)
 	return 0;
 }
 
+/* --- held by a mkdir(): cgroup_mutex --- */
+
+union bpf_attr create_attr;
+
+SEC("?fentry/__bpf_cgroup_stats_inherit")
+int within_mkdir(void *ctx)
+{
+	if (stage == HELD_NOT)
+		begin_and_wait(HELD);
+	return 0;
+}
+
+/* As light skeletons do. */
+SEC("?syscall")
+int create(void *ctx)
+{
+	return bpf_sys_bpf(BPF_MAP_CREATE, &create_attr, sizeof(create_attr));
+}
+
 /* --- held between two groups of cgroups: a flusher, without the lock --- */
 
 int flusher;

@@ -832,6 +832,8 @@ static void *read_all(void *ctx)
 static void setup_mkdir(void)
 {
 	make_tree();
+	if (args.controllers)
+		write_file(tree[args.cgroups - 1].path, "cgroup.subtree_control", "+memory");
 	if (is_map())
 		make_maps();
 }

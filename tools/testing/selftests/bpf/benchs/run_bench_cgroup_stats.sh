@@ -15,6 +15,7 @@ run() {	# run WORK VARIANT ELEMENTS CGROUPS OPTION...
 # Before there is any map.
 run flush_idle none 1 101 --maps 0
 run mkdir_rmdir none 1 1
+run mkdir_rmdir none 1 1 --controllers
 [ "${1:-}" != none ] || exit 0
 
 for variant in map map_max map_max_rising map_min map_u32 map_shared map_flat map_shared_flat kfunc \
@@ -68,6 +69,7 @@ run read_all memory_stat 1 1111 --maps 0 --controllers
 
 for maps in 1 8 64; do
 	run mkdir_rmdir map 1 1 --maps $maps
+	run mkdir_rmdir map 1 1 --maps $maps --controllers
 done
 
 for elements in 1 8 64; do

@@ -49,7 +49,7 @@ set logscale x
 set key right top
 read(variant, cpus) = points(".work == \"read_all\" and .cpus == " . cpus . " and .variant == \"" . variant . "\" and .elements == 8", \
 	"\"\\(.cgroups) \\(.insns)\"")
-set yrange [0:8000]
+set yrange [0:12000]
 plot read("map_batch", "2") with linespoints ls 1 title "map, batch, 2 CPUs", \
 	read("map_batch", "8") with linespoints ls 1 dt 2 title "8 CPUs", \
 	read("kfunc", "2") with linespoints ls 2 title "iterator and kfuncs, 2 CPUs", \

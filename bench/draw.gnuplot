@@ -17,6 +17,8 @@ set title "Instructions of an add, 2 CPUs"
 set style fill solid
 set boxwidth 0.6
 set xtics rotate by -30 noenhanced
+set rmargin 9
+set bmargin 7
 set yrange [0:*]
 plot points(".work == \"add\" and .cpus == 2 and .elements == 1 and .cgroups == 10 and .options == \"\"", \
 	"\"\\(.variant) \\(.insns)\"") using 0:2:xtic(1) with boxes ls 1 notitle, \
@@ -26,6 +28,8 @@ set terminal svg size 900,760 font "sans,12" background "white"
 set output "growth.svg"
 set multiplot layout 2,2 title "How cost grows"
 set xtics norotate autofreq
+set rmargin -1
+set bmargin -1
 
 set title "An add, by levels of cgroups"
 set xlabel "levels"

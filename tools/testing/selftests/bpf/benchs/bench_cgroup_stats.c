@@ -69,7 +69,7 @@ enum {
 
 static const struct argp_option opts[] = {
 	{ "variant", ARG_VARIANT, "NAME", 0,
-	  "map, with _max[_rising], _min, _u32, _shared or _flat behind it, or another way" },
+	  "map, with _max, _min, _u32, _shared or _flat behind it, or another way" },
 	{ "elements", ARG_ELEMENTS, "N", 0, "Elements of a value: 1 to 512" },
 	{ "dirty", ARG_DIRTY, "N", 0, "Those of them that change" },
 	{ "cgroups", ARG_CGROUPS, "N", 0, "Cgroups" },
@@ -500,9 +500,7 @@ static __u64 now_ns(void)
 
 static const char *add_variant(void)
 {
-	if (!is_map())
-		return args.variant;
-	return has_suffix("_rising") ? "map_rising" : "map";
+	return is_map() ? "map" : args.variant;
 }
 
 static void setup_add(const char *what)

@@ -18,7 +18,7 @@ run mkdir_rmdir none 1 1
 run mkdir_rmdir none 1 1 --controllers
 [ "${1:-}" != none ] || exit 0
 
-for variant in map map_max map_max_rising map_min map_u32 map_shared map_flat map_shared_flat kfunc \
+for variant in map map_max map_min map_u32 map_shared map_flat map_shared_flat kfunc \
 	percpu_hash cgrp_storage percpu_cgroup_storage percpu_array; do
 	run add $variant 1 10
 done

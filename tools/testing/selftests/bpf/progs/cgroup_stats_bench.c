@@ -151,15 +151,6 @@ static long once_map(__u32 i, void *ctx)
 
 LOOP("fentry/bpf_fentry_test1", add_map, once_map, BENCH_ADD)
 
-/* A sample that is larger than all before, in the first round. */
-static long once_map_rising(__u32 i, void *ctx)
-{
-	bpf_cgroup_stats_add(&stats, 0, 0, i, 0);
-	return 0;
-}
-
-LOOP("fentry/bpf_fentry_test1", add_map_rising, once_map_rising, BENCH_ADD)
-
 static long once_map_id(__u32 i, void *ctx)
 {
 	bpf_cgroup_stats_add(&stats, target_id, 0, 1, 0);

@@ -753,6 +753,7 @@ static void cgroup_stats_drain_group(struct cgroup_stats_chunk *chunk,
 	}
 }
 
+/* Out of line: a CPU without a mark has no registers to save. */
 static noinline void cgroup_stats_drain_groups(u8 *cpu_mark, int cpu)
 {
 	struct cgroup_stats_chunk *chunk, **link;
@@ -953,7 +954,7 @@ static noinline void cgroup_stats_fold_any(const struct cgroup_stats_fold *fold,
 {
 	static const struct cgroup_stats_elem sum4 = { CGROUP_STATS_OP_SUM, sizeof(u32) };
 	static const struct cgroup_stats_elem sum8 = { CGROUP_STATS_OP_SUM, sizeof(u64) };
-	const struct cgroup_stats_fold f = *fold;
+	const struct cgroup_stats_fold f = *fold;	/* which stores to arrays cannot change */
 	struct cgroup_stats_elem elem;
 	u32 end = i + n;
 

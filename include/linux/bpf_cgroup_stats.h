@@ -9,9 +9,15 @@
 struct bpf_map;
 struct cgroup;
 
-/*
- * What one call of ->fold() is for. Programs read it. There must be a pointer in it: to
- * the verifier, a struct of numbers may as well be on the program's own stack.
+/**
+ * struct bpf_cgroup_stats_fold - what one call of ->fold() is for; programs read it
+ * @map: the map that is folded
+ * @cgroup_id: the cgroup whose entry is folded
+ * @cpu: the CPU that NOW and PREV are of; with BPF_F_NO_PERCPU they are of all CPUs, and
+ *	this is the one whose changes rstat collects
+ *
+ * There must be a pointer in it: to the verifier, a struct of numbers may as well be on
+ * the program's own stack.
  */
 struct bpf_cgroup_stats_fold {
 	struct bpf_map *map;
@@ -19,22 +25,32 @@ struct bpf_cgroup_stats_fold {
 	u32 cpu;
 };
 
-/* The values that ->fold() works on, see bpf_cgroup_stats_fold_ro() */
+/**
+ * enum bpf_cgroup_stats_values - the values that ->fold() works on
+ * @BPF_CGROUP_STATS_NOW: what the CPU has added up, or all CPUs with BPF_F_NO_PERCPU
+ * @BPF_CGROUP_STATS_PREV: the same, at the last fold
+ * @BPF_CGROUP_STATS_PENDING: what children have handed up since the last fold
+ * @BPF_CGROUP_STATS_TOTAL: the cgroup's total, to be changed
+ * @BPF_CGROUP_STATS_PARENT: what the parent has pending, to be changed
+ *
+ * See bpf_cgroup_stats_fold_ro() and bpf_cgroup_stats_fold_rw().
+ */
 enum bpf_cgroup_stats_values {
-	BPF_CGROUP_STATS_NOW,	/* what this CPU has added up, or all if they share it */
-	BPF_CGROUP_STATS_PREV,	/* the same, at the last fold */
-	BPF_CGROUP_STATS_PENDING,	/* come from children since the last fold */
-	BPF_CGROUP_STATS_TOTAL,	/* the cgroup's total, to be changed */
-	BPF_CGROUP_STATS_PARENT,	/* what the parent has pending, to be changed */
+	BPF_CGROUP_STATS_NOW,
+	BPF_CGROUP_STATS_PREV,
+	BPF_CGROUP_STATS_PENDING,
+	BPF_CGROUP_STATS_TOTAL,
+	BPF_CGROUP_STATS_PARENT,
 };
 
 /**
  * struct bpf_cgroup_stats_ops - a fold of the user's own, in place of the elements'
- * @value_size: that of the map which the program refers to
+ * @value_size: in bytes: that of the map which the program refers to
  * @fold: merges what has changed in one cgroup on one CPU into its total, and into
  *	what its parent has pending. Called under rstat's flush lock, with interrupts
  *	off unless the kernel is PREEMPT_RT.
- * @map: the kernel's: the map that its program refers to, and that it is for
+ * @map: the one cgroup stats map that the program refers to; the kernel sets it, user
+ *	space leaves it NULL
  */
 struct bpf_cgroup_stats_ops {
 	u32 value_size;

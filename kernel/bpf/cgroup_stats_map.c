@@ -73,6 +73,7 @@
 #include <linux/memcontrol.h>
 #include <linux/mm.h>
 #include <linux/percpu.h>
+#include <linux/rculist.h>
 #include <linux/rcupdate_trace.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
@@ -91,7 +92,7 @@
 #define CGROUP_STATS_FLAGS	(BPF_F_NUMA_NODE | BPF_F_RDONLY | BPF_F_WRONLY | \
 				 BPF_F_NO_PERCPU | BPF_F_NO_HIERARCHY)
 
-/* For somebody else's mkdir() too: rather fail than loop in reclaim or kill for it. */
+/* Also for somebody else's mkdir(): fail, rather than loop in reclaim or invoke the OOM killer. */
 #define CGROUP_STATS_GFP	(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN)
 
 /*
@@ -125,7 +126,7 @@ struct cgroup_stats_map {
 	unsigned long nr_sums;
 	/* Index into the arrays of entries: set under cgroup_mutex, once. */
 	u32 slot;
-	/* Is an element without a sample 0, each of them? */
+	/* Each element is 0 without a sample: entries need not be initialised. */
 	bool zero;
 	/* Written under cgroup_mutex, read by anyone for map_mem_usage. */
 	u32 nr_entries;
@@ -141,7 +142,7 @@ struct cgroup_stats_map {
 	 * it is there is read by anyone for map_mem_usage.
 	 */
 	struct cgroup_stats_program *program;
-	/* ->map_free()'s: its rcu waits for programs first, for flushers last. */
+	/* For ->map_free(). Its rcu_head waits for programs first, and for flushers last. */
 	struct rcu_work free_work;
 	/* enum cgroup_stats_op of each element: set before anyone has the map. */
 	u8 op[];
@@ -153,10 +154,10 @@ struct cgroup_stats_map {
  */
 struct cgroup_stats_entry {
 	/*
-	 * Per CPU: the marks of lines, running values, and what of the running values
-	 * was folded already. Adders write running values and set marks; a flusher takes
-	 * marks, or sets them for what comes from children, and what was folded is its
-	 * own. NULL with BPF_F_NO_PERCPU: then there is one such area, behind data.
+	 * Per CPU: the marks of lines, running values, and the running values as of the
+	 * last fold. Adders write running values and set marks. A flusher, under the flush
+	 * lock, takes marks, sets those of the parent, and writes the values of the last
+	 * fold. NULL with BPF_F_NO_PERCPU: then there is one such area, behind data.
 	 */
 	u64 __percpu *area;
 	union {
@@ -164,9 +165,9 @@ struct cgroup_stats_entry {
 		struct rcu_head rcu;		/* after it was unlinked */
 	};
 	/*
-	 * Totals, of the cgroup and all below it, and pending values, come from children
-	 * and not yet in the totals. Written under the flush lock. Programs read totals
-	 * at any time.
+	 * Totals of the cgroup and all below it, then pending values, which children have
+	 * handed up and which are not in the totals yet. Both are written under the flush
+	 * lock; programs read totals at any time, without it.
 	 */
 	u64 data[];
 };
@@ -179,9 +180,12 @@ struct cgroup_stats_slot {
 	 * marks with it; nothing else here changes.
 	 */
 	struct cgroup_stats_map *smap;
-	/* What most adds need of the entry: they do not touch the flusher's cache lines. */
+	/*
+	 * The running values of entry->area, so that an add need not touch the entry, whose
+	 * totals a flusher writes. Not used with BPF_F_NO_PERCPU.
+	 */
 	u64 __percpu *running;
-	/* A flusher's first look: the marks, if they are one word per CPU. Or NULL. */
+	/* A flusher's first look: the marks of entry->area if they are one word, or NULL. */
 	u64 __percpu *marks;
 	struct cgroup_stats_entry *entry;
 };
@@ -208,7 +212,7 @@ struct cgroup_stats_array {
 /* An attached aggregator. Freed when it has been detached under the flush lock. */
 struct cgroup_stats_program {
 	const struct bpf_cgroup_stats_ops *ops;
-	/* Three arrays of elements, for one fold: now, total and the parent's pending. */
+	/* Two arrays of elements, for one fold: now and total. */
 	u64 copy[];
 };
 
@@ -219,8 +223,7 @@ struct cgroup_stats_marks {
 
 /* Numbers for cgroups, by which marks lead to them. Chunks are added, and stay. */
 struct cgroup_stats_chunk {
-	/* Written under cgroup_mutex with a release, read by the drain. */
-	struct cgroup_stats_chunk *next;
+	struct list_head list;
 	/* Adders set them, on their own CPU; the flusher takes them. */
 	struct cgroup_stats_marks __percpu *marks;
 	/* Numbers in use: cgroup_mutex. */
@@ -234,13 +237,13 @@ struct cgroup_stats_chunk {
 
 DEFINE_STATIC_KEY_FALSE(bpf_cgroup_stats_key);
 
-/* Written under cgroup_mutex with a release, read by the drain. */
-static struct cgroup_stats_chunk *cgroup_stats_chunks;
+/* Added to under cgroup_mutex, read by the drain. A mark is found after its chunk. */
+static LIST_HEAD(cgroup_stats_chunks);
 
 /*
- * Each CPU's own mark: where it is not set, the drain looks at no groups. Adders set it; a
- * flusher takes it, and puts it back before it drops the lock half-way. Then the next one
- * may look in vain: what the mark stood for was read under the lock.
+ * Each CPU's own mark: where it is not set, the drain looks at no groups. Adders set it. A
+ * flusher takes it, and sets it again before it drops the lock with groups still to come.
+ * If these turn out to have no marks, the next flush looks in vain.
  */
 static DEFINE_PER_CPU_SHARED_ALIGNED(u8, cgroup_stats_cpu_mark);
 
@@ -266,8 +269,8 @@ static u32 cgroup_stats_len(const struct cgroup_stats_map *smap)
 }
 
 /*
- * The marks of running values' lines lie before them, in whole words, and downwards:
- * who has found the values has found the marks.
+ * How many words the marks of an area's lines take. They lie before the running values, in
+ * descending order: line n's is the byte at running - 1 - n, so that one pointer finds both.
  */
 static u32 cgroup_stats_words(const struct cgroup_stats_map *smap)
 {
@@ -317,7 +320,7 @@ static size_t cgroup_stats_entry_size(const struct cgroup_stats_map *smap)
 
 static size_t cgroup_stats_program_size(const struct cgroup_stats_map *smap)
 {
-	return struct_size_t(struct cgroup_stats_program, copy, 3 * cgroup_stats_len(smap));
+	return struct_size_t(struct cgroup_stats_program, copy, 2 * cgroup_stats_len(smap));
 }
 
 static size_t cgroup_stats_percpu_size(const struct cgroup_stats_map *smap)
@@ -328,13 +331,13 @@ static size_t cgroup_stats_percpu_size(const struct cgroup_stats_map *smap)
 #define cgroup_stats_locked(p) \
 	rcu_dereference_protected(p, lockdep_is_held(&cgroup_mutex))
 
-/* Take all marks of a word. */
+/* Take all marks of a word: a full barrier, if there are any. Pairs with adders' releases. */
 static u64 cgroup_stats_take(u64 *word)
 {
 	return READ_ONCE(*word) ? xchg(word, 0) : 0;
 }
 
-/* Take one mark. Not by xchg(), which takes no bytes on some architectures. */
+/* Take one mark, likewise. Not by xchg(), which takes no bytes on some architectures. */
 static bool cgroup_stats_take_one(u8 *mark)
 {
 	return READ_ONCE(*mark) && cmpxchg(mark, 1, 0);
@@ -362,7 +365,7 @@ static u32 cgroup_stats_next_mark(u64 *taken)
 
 /* --- elements: in a register each is 64 bits wide, as its type extends it --- */
 
-/* What an element is. Where the compiler knows, there is not much left of what follows. */
+/* What an element is. By value: where it is a constant, the switches below are gone. */
 struct cgroup_stats_elem {
 	enum cgroup_stats_op op;
 	u32 size;
@@ -443,6 +446,18 @@ static __always_inline u64 cgroup_stats_identity(struct cgroup_stats_elem elem)
 	}
 }
 
+/* Make all elements of @array identities. */
+static void cgroup_stats_init_elems(const struct cgroup_stats_map *smap, void *array)
+{
+	struct cgroup_stats_elem elem;
+	u32 i;
+
+	for (i = 0; i < smap->nr_elems; i++) {
+		elem = cgroup_stats_elem(smap, i);
+		cgroup_stats_write(elem, array, i, cgroup_stats_identity(elem));
+	}
+}
+
 /* --- finding entries: under RCU, or with preemption off --- */
 
 /* Has @array an entry of @smap? Maps of other subtrees have the same slot. */
@@ -515,15 +530,6 @@ static __always_inline struct cgroup_stats_array *cgroup_stats_of_current(void)
 	return array;
 }
 
-/* A reference to the cgroup of @array if it has an entry of @smap. */
-static struct cgroup *cgroup_stats_tryget(const struct cgroup_stats_map *smap,
-					  struct cgroup_stats_array *array)
-{
-	if (!cgroup_stats_find(smap, array) || !cgroup_tryget(array->cgrp))
-		return NULL;
-	return array->cgrp;
-}
-
 /* The smallest id above @id that has an entry of @smap; 0: there is none. */
 static u64 cgroup_stats_next_id(const struct cgroup_stats_map *smap, u64 id)
 {
@@ -575,6 +581,15 @@ static void cgroup_stats_sample(const struct cgroup_stats_map *smap, void *runni
 	} while (new != old && !cgroup_stats_replace(smap, running, i, old, new));
 }
 
+/* The same on all CPUs, with a full barrier. */
+static bool cgroup_stats_replace_shared(const struct cgroup_stats_map *smap, void *array,
+					u32 i, u64 old, u64 new)
+{
+	if (smap->elem_size == sizeof(u64))
+		return try_cmpxchg((u64 *)array + i, &old, new);
+	return cmpxchg((u32 *)array + i, (u32)old, (u32)new) == (u32)old;
+}
+
 /*
  * Merge a sample into a running value of all CPUs. The line's mark is one for all of
  * them too: a flusher may take it as another CPU's, and then has no part in the message
@@ -585,15 +600,13 @@ static noinline void cgroup_stats_sample_shared(const struct cgroup_stats_map *s
 						void *running, u32 i, u64 value)
 {
 	struct cgroup_stats_elem elem = cgroup_stats_elem(smap, i);
-	u64 *p64 = (u64 *)running + i, old, new;
-	u32 *p32 = (u32 *)running + i, old32;
-	bool is64 = elem.size == sizeof(u64), done;
+	u64 old, new;
 
 	if (elem.op == CGROUP_STATS_OP_SUM) {
-		if (is64)
-			atomic64_fetch_add(value, (atomic64_t *)p64);
+		if (elem.size == sizeof(u64))
+			atomic64_fetch_add(value, (atomic64_t *)running + i);
 		else
-			atomic_fetch_add(value, (atomic_t *)p32);
+			atomic_fetch_add(value, (atomic_t *)running + i);
 		return;
 	}
 	do {
@@ -604,12 +617,9 @@ static noinline void cgroup_stats_sample_shared(const struct cgroup_stats_map *s
 			smp_mb();
 			return;
 		}
-		old32 = old;
-		done = is64 ? try_cmpxchg(p64, &old, new) : try_cmpxchg(p32, &old32, (u32)new);
-	} while (!done);
+	} while (!cgroup_stats_replace_shared(smap, running, i, old, new));
 }
 
-/* Pairs with cgroup_stats_take() and cgroup_stats_take_one(). */
 static __always_inline void cgroup_stats_mark(u8 __percpu *mark)
 {
 	if (IS_ENABLED(CONFIG_X86_64)) {
@@ -617,7 +627,7 @@ static __always_inline void cgroup_stats_mark(u8 __percpu *mark)
 		barrier();
 		this_cpu_write(*mark, 1);
 	} else {
-		/* Pairs as above. */
+		/* Pairs with cgroup_stats_take() and cgroup_stats_take_one(). */
 		smp_store_release(raw_cpu_ptr(mark), 1);
 	}
 }
@@ -756,13 +766,11 @@ static void cgroup_stats_drain_group(struct cgroup_stats_chunk *chunk,
 /* Out of line: a CPU without a mark has no registers to save. */
 static noinline void cgroup_stats_drain_groups(u8 *cpu_mark, int cpu)
 {
-	struct cgroup_stats_chunk *chunk, **link;
+	struct cgroup_stats_chunk *chunk;
 	struct cgroup_stats_marks *marks;
 	u32 group;
 
-	/* Pairs with the release in cgroup_stats_number_get(). */
-	for (link = &cgroup_stats_chunks; (chunk = smp_load_acquire(link));
-	     link = &chunk->next) {
+	list_for_each_entry_lockless(chunk, &cgroup_stats_chunks, list) {
 		marks = per_cpu_ptr(chunk->marks, cpu);
 		if (!READ_ONCE(*(u64 *)marks->group))
 			continue;
@@ -838,9 +846,9 @@ cgroup_stats_fold_begin(const struct cgroup_stats_map *smap, const struct cgroup
 }
 
 /*
- * Find the parent's entry, if it has one. Only after a mark was taken, which orders
- * this load: whoever set it had seen this entry or one below, and these come after the
- * parent's.
+ * Find the parent's entry, if it has one. Only after a mark was taken: the full barrier of
+ * cgroup_stats_take() orders this load. Whoever set the mark had seen this entry or one
+ * below, and these are published after the parent's.
  */
 static __always_inline void cgroup_stats_fold_up(struct cgroup_stats_fold *f,
 						 struct cgroup *cgrp, int cpu, bool sums)
@@ -993,46 +1001,26 @@ static __always_inline void cgroup_stats_fold_entry(const struct cgroup_stats_ma
 }
 
 /* Copy elements, each whole: others read one side and write the other. */
-static void cgroup_stats_copy_elems(const struct cgroup_stats_map *smap, void *dst,
-				    const void *src)
+static void cgroup_stats_copy_elems(const struct cgroup_stats_map *smap, u64 *dst,
+				    const u64 *src)
 {
-	u32 i;
+	u32 i, len = cgroup_stats_len(smap);
 
-	if (smap->elem_size == sizeof(u64)) {
-		for (i = 0; i < smap->nr_elems; i++)
-			WRITE_ONCE(((u64 *)dst)[i], READ_ONCE(((const u64 *)src)[i]));
-	} else {
-		for (i = 0; i < smap->nr_elems; i++)
-			WRITE_ONCE(((u32 *)dst)[i], READ_ONCE(((const u32 *)src)[i]));
-	}
+	for (i = 0; i < len; i++)
+		WRITE_ONCE(dst[i], READ_ONCE(src[i]));
 }
 
-/*
- * What the program has made of it becomes what is. It has had its one chance with what
- * it saw now and what was pending: that is folded, whether or not it looked.
- */
-static void cgroup_stats_fold_publish(struct cgroup_stats_fold *f, void **value)
+/* Mark all lines for the parent: without the program, what it left there goes by lines. */
+static void cgroup_stats_fold_mark_all(const struct cgroup_stats_fold *f)
 {
-	const struct cgroup_stats_map *smap = f->smap;
-	struct cgroup_stats_elem elem;
-	u32 i, line;
-	u64 parent;
+	u32 line, lines = DIV_ROUND_UP(f->smap->nr_elems, CGROUP_STATS_LINE);
+	u8 *mark;
 
-	cgroup_stats_copy_elems(smap, f->folded, value[BPF_CGROUP_STATS_NOW]);
-	cgroup_stats_copy_elems(smap, f->total, value[BPF_CGROUP_STATS_TOTAL]);
-	for (i = 0; i < smap->nr_elems; i++) {
-		elem = cgroup_stats_elem(smap, i);
-		cgroup_stats_write(elem, f->pending, i, cgroup_stats_identity(elem));
-		if (!f->up)
-			continue;
-		parent = cgroup_stats_read(elem, value[BPF_CGROUP_STATS_PARENT], i);
-		if (parent == cgroup_stats_read(elem, f->up, i))
-			continue;
-		cgroup_stats_write(elem, f->up, i, parent);
-		line = i / CGROUP_STATS_LINE;
-		cgroup_stats_fold_mark_up(f, line / CGROUP_STATS_WORD,
-					  cgroup_stats_downwards(1ULL << line % CGROUP_STATS_WORD *
-								 BITS_PER_BYTE));
+	for (line = 0; line < lines; line++) {
+		mark = cgroup_stats_line(f->up_running, line);
+		/* As in cgroup_stats_fold_mark_up(), an adder's must stay. */
+		if (!READ_ONCE(*mark))
+			cmpxchg(mark, 0, 1);
 	}
 }
 
@@ -1041,32 +1029,35 @@ static void cgroup_stats_fold_program(struct cgroup_stats_map *smap,
 				      const struct cgroup_stats_slot *slot,
 				      struct cgroup *cgrp, int cpu)
 {
-	u64 *now = smap->program->copy;
-	u64 *total = now + cgroup_stats_len(smap);
-	u64 *parent = total + cgroup_stats_len(smap);
 	struct cgroup_stats_fold f = cgroup_stats_fold_begin(smap, slot, cpu, false);
+	u64 *now = smap->program->copy, *total = now + cgroup_stats_len(smap);
 	struct cgroup_stats_fold_kern kern;
 	u64 taken = 0;
 	u32 word;
 
 	for (word = 0; word < cgroup_stats_words(smap); word++)
-		taken |= cgroup_stats_fold_take(&f, cgrp, cpu, word, false);
+		taken |= cgroup_stats_take((u64 *)f.running - 1 - word);
 	if (!taken)
 		return;
+	cgroup_stats_fold_up(&f, cgrp, cpu, false);
 
-	/* Copies: adders go on, and readers must not see it at work. */
+	/* Copies: adders go on, and readers must not see the program at work. */
 	cgroup_stats_copy_elems(smap, now, f.running);
 	cgroup_stats_copy_elems(smap, total, f.total);
-	if (f.up)
-		cgroup_stats_copy_elems(smap, parent, f.up);
 	kern = (struct cgroup_stats_fold_kern) {
 		.fold.map	= &smap->map,
 		.fold.cgroup_id	= cgroup_id(cgrp),
 		.fold.cpu	= cpu,
-		.value		= { now, f.folded, f.pending, total, f.up ? parent : NULL },
+		.value		= { now, f.folded, f.pending, total, f.up },
 	};
 	smap->program->ops->fold(&kern.fold);
-	cgroup_stats_fold_publish(&f, kern.value);
+
+	/* It had its one chance: what was new is folded, whether or not it looked. */
+	cgroup_stats_copy_elems(smap, f.folded, now);
+	cgroup_stats_copy_elems(smap, f.total, total);
+	cgroup_stats_init_elems(smap, f.pending);
+	if (f.up)
+		cgroup_stats_fold_mark_all(&f);
 }
 
 static noinline void cgroup_stats_fold_slot(struct cgroup_stats_slot *slot,
@@ -1117,11 +1108,13 @@ out:
 /* Flush a cgroup, 0: the current task's; -ENOENT if it has no entry of @smap. */
 static int cgroup_stats_flush(struct cgroup_stats_map *smap, u64 id)
 {
-	struct cgroup *cgrp;
+	struct cgroup_stats_array *array;
+	struct cgroup *cgrp = NULL;
 
 	rcu_read_lock();
-	cgrp = cgroup_stats_tryget(smap, id ? cgroup_stats_by_id(id) :
-					      cgroup_stats_of_current());
+	array = id ? cgroup_stats_by_id(id) : cgroup_stats_of_current();
+	if (cgroup_stats_has(array, smap) && cgroup_tryget(array->cgrp))
+		cgrp = array->cgrp;
 	rcu_read_unlock();
 	if (!cgrp)
 		return -ENOENT;
@@ -1270,57 +1263,46 @@ int cgroup_stats_set_ops(struct bpf_map *map, const struct bpf_cgroup_stats_ops 
 }
 
 /*
- * Up to @n totals of cgroups after @id, in ascending order, as of one instant. Interrupts
- * are off: it looks at no more cgroups, its own and those of other maps, than a group
- * has. Moves @id to the last one copied, or to the last one seen. Returns how many were
- * copied, or -ENOENT if there are no more.
+ * Copy up to @n totals of cgroups after @id, in ascending order and as of one instant, and
+ * move @id to the last one. Interrupts are off while it looks at a group's number of
+ * cgroups, this map's and others, at most. Returns how many it copied, 0 at the end.
  */
-static int cgroup_stats_copy_some(struct cgroup_stats_map *smap, u64 *id,
+static u32 cgroup_stats_copy_next(struct cgroup_stats_map *smap, u64 *id,
 				  u64 *ids, void *values, u32 n)
 {
-	u32 size = smap->map.value_size, seen = 0, copied = 0;
-	XA_STATE(xas, &cgroup_stats_ids, *id + 1);
+	u32 size = smap->map.value_size, copied = 0, seen;
 	struct cgroup_stats_slot *slot;
 	struct cgroup *cgrp;
 
 	if (*id == ULONG_MAX)
-		return -ENOENT;
-	cgroup_stats_rstat_lock();
-	rcu_read_lock();
-	xas_for_each_marked(&xas, cgrp, ULONG_MAX, CGROUP_STATS_MARK) {
-		if (xas_retry(&xas, cgrp))
-			continue;
-		slot = cgroup_stats_find(smap, cgroup_stats_adders(cgrp));
-		if (slot) {
-			ids[copied] = xas.xa_index;
-			memcpy(values + copied * size, slot->entry->data, size);
-			copied++;
-		}
-		if (copied == n || ++seen == CGROUP_STATS_GROUP)
-			break;
-	}
-	rcu_read_unlock();
-	cgroup_stats_rstat_unlock();
-	if (copied)
-		*id = ids[copied - 1];
-	else if (cgrp)
-		*id = xas.xa_index;
-	else
-		return -ENOENT;
-	return copied;
-}
-
-/* The same, but 0 only if there are no more. */
-static u32 cgroup_stats_copy_next(struct cgroup_stats_map *smap, u64 *id,
-				  u64 *ids, void *values, u32 n)
-{
-	int copied;
-
+		return 0;
 	do {
+		XA_STATE(xas, &cgroup_stats_ids, *id + 1);
+
 		cond_resched();
-		copied = cgroup_stats_copy_some(smap, id, ids, values, n);
-	} while (!copied);
-	return copied < 0 ? 0 : copied;
+		seen = 0;
+		cgroup_stats_rstat_lock();
+		rcu_read_lock();
+		xas_for_each_marked(&xas, cgrp, ULONG_MAX, CGROUP_STATS_MARK) {
+			if (xas_retry(&xas, cgrp))
+				continue;
+			slot = cgroup_stats_find(smap, cgroup_stats_adders(cgrp));
+			if (slot) {
+				ids[copied] = xas.xa_index;
+				memcpy(values + copied * size, slot->entry->data, size);
+				copied++;
+			}
+			if (copied == n || ++seen == CGROUP_STATS_GROUP)
+				break;
+		}
+		rcu_read_unlock();
+		cgroup_stats_rstat_unlock();
+		if (copied)
+			*id = ids[copied - 1];
+		else if (cgrp)
+			*id = xas.xa_index;
+	} while (cgrp && !copied);
+	return copied;
 }
 
 static int cgroup_stats_do_batch(struct cgroup_stats_map *smap,
@@ -1441,8 +1423,8 @@ static void *cgroup_stats_seq_start(struct seq_file *seq, loff_t *pos)
 
 	if (*pos == 0) {
 		++*pos;
-		iter->id = 1;
 		cgroup_stats_flush_all(iter->smap);
+		return cgroup_stats_iter_find(iter, 0);
 	}
 	/* The one that did not fit into the last read, or what comes after it. */
 	return iter->id ? cgroup_stats_iter_find(iter, iter->id - 1) : NULL;
@@ -1519,18 +1501,6 @@ static const struct bpf_iter_seq_info cgroup_stats_iter_seq_info = {
 };
 
 /* --- entries: made, published, withdrawn, freed --- */
-
-/* Make all elements of @array, which are 0, identities. */
-static void cgroup_stats_init_elems(const struct cgroup_stats_map *smap, void *array)
-{
-	struct cgroup_stats_elem elem;
-	u32 i;
-
-	for (i = 0; i < smap->nr_elems; i++) {
-		elem = cgroup_stats_elem(smap, i);
-		cgroup_stats_write(elem, array, i, cgroup_stats_identity(elem));
-	}
-}
 
 static void cgroup_stats_init_entry(const struct cgroup_stats_map *smap,
 				    struct cgroup_stats_entry *entry)
@@ -1625,29 +1595,31 @@ static int cgroup_stats_id_insert(struct cgroup *cgrp)
 
 static int cgroup_stats_number_get(struct cgroup_stats_array *array)
 {
-	struct cgroup_stats_chunk *chunk, **link = &cgroup_stats_chunks;
+	struct cgroup_stats_chunk *chunk;
 	u32 nr;
 
-	for (; (chunk = *link); link = &chunk->next) {
+	list_for_each_entry(chunk, &cgroup_stats_chunks, list) {
 		nr = find_first_zero_bit(chunk->used, CGROUP_STATS_CHUNK);
 		if (nr < CGROUP_STATS_CHUNK)
-			break;
+			goto found;
 	}
-	if (!chunk) {
-		chunk = kzalloc(sizeof(*chunk), GFP_KERNEL);
-		if (!chunk)
-			return -ENOMEM;
-		chunk->marks = alloc_percpu(struct cgroup_stats_marks);
-		if (!chunk->marks) {
-			kfree(chunk);
-			return -ENOMEM;
-		}
-		nr = 0;
-		/* Pairs with the acquire in cgroup_stats_drain_groups(). */
-		smp_store_release(link, chunk);
+	chunk = kzalloc(sizeof(*chunk), GFP_KERNEL);
+	if (!chunk)
+		return -ENOMEM;
+	chunk->marks = alloc_percpu(struct cgroup_stats_marks);
+	if (!chunk->marks) {
+		kfree(chunk);
+		return -ENOMEM;
 	}
+	nr = 0;
+	list_add_tail_rcu(&chunk->list, &cgroup_stats_chunks);
+found:
 	__set_bit(nr, chunk->used);
-	/* A mark of the number's last owner may lead here at once: all of the cgroup first. */
+	/*
+	 * A mark of the number's last owner may lead to the cgroup at once: all of it first.
+	 * Pairs with the READ_ONCE() in cgroup_stats_drain_group(), which all use of the
+	 * cgroup depends on.
+	 */
 	smp_store_release(&chunk->cgrp[nr], array->cgrp);
 	array->chunk = chunk;
 	array->number = nr;
@@ -1692,8 +1664,9 @@ static struct cgroup_stats_array *cgroup_stats_array_alloc(struct cgroup *cgrp, 
  * the one before: the number that marks lead by, the flusher's pointer, the id, and
  * last the adders' pointer.
  */
-static int cgroup_stats_publish(struct cgroup *cgrp, struct cgroup_stats_array *array)
+static int cgroup_stats_publish(struct cgroup_stats_array *array)
 {
+	struct cgroup *cgrp = array->cgrp;
 	struct cgroup_stats_array *old = cgroup_stats_locked(cgrp->bpf.stats_entries);
 	struct cgroup_stats_marks __percpu *marks;
 	int err;
@@ -1793,7 +1766,7 @@ static int cgroup_stats_link(struct cgroup *cgrp, struct cgroup_stats_map *smap,
 	if (used)
 		memcpy(array->slot, old->slot, flex_array_size(old, slot, used));
 	cgroup_stats_slot_init(&array->slot[smap->slot], smap, entry);
-	err = cgroup_stats_publish(cgrp, array);
+	err = cgroup_stats_publish(array);
 	if (err)	/* of an array that had no entry before */
 		cgroup_stats_array_drop(array);
 	return err;
@@ -1832,19 +1805,19 @@ static int cgroup_stats_inherit_entries(struct cgroup_stats_array *array,
  */
 int __bpf_cgroup_stats_inherit(struct cgroup *cgrp)
 {
-	struct cgroup *parent = cgroup_parent(cgrp);
 	struct cgroup_stats_array *array, *up;
 	u32 used;
 	int err;
 
-	up = parent ? cgroup_stats_locked(parent->bpf.stats_entries) : NULL;
+	/* The root cgroup has no parent, but is there before any map. */
+	up = cgroup_stats_locked(cgroup_parent(cgrp)->bpf.stats_entries);
 	used = cgroup_stats_array_used(up);
 	if (!used)
 		return 0;
 	array = cgroup_stats_array_alloc(cgrp, used);
 	if (!array)
 		return -ENOMEM;
-	err = cgroup_stats_inherit_entries(array, up) ?: cgroup_stats_publish(cgrp, array);
+	err = cgroup_stats_inherit_entries(array, up) ?: cgroup_stats_publish(array);
 	if (err)
 		cgroup_stats_array_drop(array);
 	return err;
@@ -1889,33 +1862,34 @@ void bpf_cgroup_stats_release(struct cgroup *cgrp)
 
 /* --- the map --- */
 
-/* Mark the slots of @cgrp's entries in @used, if any; returns up to which there are. */
-static u32 cgroup_stats_used_slots(struct cgroup *cgrp, unsigned long *used)
+/* Which of the 64 slots from @first on are in use in @cgrp, as bits. */
+static u64 cgroup_stats_slots_of(struct cgroup *cgrp, u32 first)
 {
 	struct cgroup_stats_array *array = cgroup_stats_locked(cgrp->bpf.stats_entries);
-	u32 i, nr = cgroup_stats_array_used(array);
+	u32 i, end = array ? min(array->nr, first + 64) : 0;
+	u64 used = 0;
 
-	for (i = 0; used && i < nr; i++) {
+	for (i = first; i < end; i++) {
 		if (array->slot[i].smap)
-			__set_bit(i, used);
+			used |= BIT_ULL(i - first);
 	}
-	return nr;
+	return used;
 }
 
-/* The same for the ancestors of @root, @root, and all below it: the most slots. */
-static u32 cgroup_stats_scan_slots(struct cgroup *root, unsigned long *used)
+/* The same for the ancestors of @root, @root, and all below it. */
+static u64 cgroup_stats_slots_around(struct cgroup *root, u32 first)
 {
 	struct cgroup_subsys_state *css;
 	struct cgroup *cgrp;
-	u32 most = 0;
+	u64 used = 0;
 
 	css_for_each_descendant_pre(css, &root->self) {
-		most = max(most, cgroup_stats_used_slots(css->cgroup, used));
+		used |= cgroup_stats_slots_of(css->cgroup, first);
 		cond_resched();
 	}
 	for (cgrp = cgroup_parent(root); cgrp; cgrp = cgroup_parent(cgrp))
-		most = max(most, cgroup_stats_used_slots(cgrp, used));
-	return most;
+		used |= cgroup_stats_slots_of(cgrp, first);
+	return used;
 }
 
 /*
@@ -1923,17 +1897,14 @@ static u32 cgroup_stats_scan_slots(struct cgroup *root, unsigned long *used)
  * separate subtrees share slots and arrays stay short. A map of an ancestor may
  * not have reached the root yet: its slot counts as well.
  */
-static int cgroup_stats_choose_slot(struct cgroup_stats_map *smap, struct cgroup *root)
+static u32 cgroup_stats_choose_slot(struct cgroup *root)
 {
-	u32 most = cgroup_stats_scan_slots(root, NULL);
-	unsigned long *used = bitmap_zalloc(most + 1, GFP_KERNEL);
+	u32 first = 0;
+	u64 used;
 
-	if (!used)
-		return -ENOMEM;
-	cgroup_stats_scan_slots(root, used);
-	smap->slot = find_first_zero_bit(used, most + 1);
-	bitmap_free(used);
-	return 0;
+	while ((used = cgroup_stats_slots_around(root, first)) == U64_MAX)
+		first += 64;
+	return first + __ffs64(~used);
 }
 
 /*
@@ -1950,11 +1921,8 @@ static int cgroup_stats_populate(struct cgroup_stats_map *smap, struct cgroup *r
 	/* A killed bpf.refcnt may stay pinned: it says nothing of living or dead. */
 	if (cgroup_is_dead(root))
 		return -ENOENT;
-	if (!rcu_access_pointer(smap->root)) {
-		err = cgroup_stats_choose_slot(smap, root);
-		if (err)
-			return err;
-	}
+	if (!rcu_access_pointer(smap->root))
+		smap->slot = cgroup_stats_choose_slot(root);
 	css_for_each_descendant_pre(css, &root->self) {
 		struct cgroup *cgrp = css->cgroup;
 
@@ -2154,11 +2122,10 @@ struct cgroup_stats_types {
 	struct cgroup_stats_map *smap;
 	/* Where the elements found so far end. */
 	u32 end;
-	/* As an unsigned element would have it. */
-	enum cgroup_stats_op op;
 };
 
-static int cgroup_stats_check_id(struct cgroup_stats_types *types, u32 id, u32 off, int depth);
+static int cgroup_stats_check_id(struct cgroup_stats_types *types, u32 id,
+				 enum cgroup_stats_op op, int depth);
 
 /* The operation that the tag of a member says, or an error. */
 static int cgroup_stats_tag(const struct btf *btf, const struct btf_type *t, int member)
@@ -2175,26 +2142,26 @@ static int cgroup_stats_tag(const struct btf *btf, const struct btf_type *t, int
 }
 
 static int cgroup_stats_check_members(struct cgroup_stats_types *types,
-				      const struct btf_type *t, u32 off, int depth)
+				      const struct btf_type *t,
+				      enum cgroup_stats_op outer, int depth)
 {
-	enum cgroup_stats_op outer = types->op;
 	const struct btf_member *member;
+	u32 i, begin = types->end;
 	int err, op;
-	u32 i, bit;
 
 	for_each_member(i, t, member) {
 		if (fatal_signal_pending(current))
 			return -EINTR;
 		cond_resched();
-		bit = __btf_member_bit_offset(t, member);
-		op = cgroup_stats_tag(types->btf, t, i);
-		/* What lies in a tagged member has its operation, and none of its own. */
-		if (__btf_member_bitfield_size(t, member) || bit % BITS_PER_BYTE ||
-		    op < 0 || (op && outer))
+		/* No bitfields, no holes: each begins where the last one ended. */
+		if (__btf_member_bitfield_size(t, member) ||
+		    __btf_member_bit_offset(t, member) != (types->end - begin) * BITS_PER_BYTE)
 			return -EINVAL;
-		types->op = op ?: outer;
-		err = cgroup_stats_check_id(types, member->type, off + bit / BITS_PER_BYTE, depth);
-		types->op = outer;
+		/* What lies in a tagged member has its operation, and none of its own. */
+		op = cgroup_stats_tag(types->btf, t, i);
+		if (op < 0 || (op && outer))
+			return -EINVAL;
+		err = cgroup_stats_check_id(types, member->type, op ?: outer, depth);
 		if (err)
 			return err;
 	}
@@ -2202,14 +2169,15 @@ static int cgroup_stats_check_members(struct cgroup_stats_types *types,
 }
 
 static int cgroup_stats_check_array(struct cgroup_stats_types *types,
-				    const struct btf_type *t, u32 size, u32 off, int depth)
+				    const struct btf_type *t, u32 size,
+				    enum cgroup_stats_op op, int depth)
 {
 	struct cgroup_stats_map *smap = types->smap;
 	u32 i, n, begin = types->end;
 	int err;
 
 	/* One stands for all. */
-	err = cgroup_stats_check_id(types, btf_array(t)->type, off, depth);
+	err = cgroup_stats_check_id(types, btf_array(t)->type, op, depth);
 	if (err)
 		return err;
 	if ((u64)(types->end - begin) * btf_array(t)->nelems != size)
@@ -2221,10 +2189,10 @@ static int cgroup_stats_check_array(struct cgroup_stats_types *types,
 	return 0;
 }
 
-static int cgroup_stats_check_elem(struct cgroup_stats_types *types, const struct btf_type *t)
+static int cgroup_stats_check_elem(struct cgroup_stats_types *types, const struct btf_type *t,
+				   enum cgroup_stats_op op)
 {
 	struct cgroup_stats_map *smap = types->smap;
-	enum cgroup_stats_op op = types->op;
 
 	if (!smap->elem_size && (t->size == sizeof(u32) || t->size == sizeof(u64)))
 		smap->elem_size = t->size;
@@ -2240,36 +2208,38 @@ static int cgroup_stats_check_elem(struct cgroup_stats_types *types, const struc
 }
 
 /*
- * Type @t must begin at @off, where the elements so far end, and consist of
- * elements without holes. So each step moves the end on, or is the last one.
+ * Type @t begins where the elements so far end, and must consist of elements without
+ * holes. So each step moves the end on, or is the last one.
  */
 static int cgroup_stats_check_type(struct cgroup_stats_types *types,
-				   const struct btf_type *t, u32 size, u32 off, int depth)
+				   const struct btf_type *t, u32 size,
+				   enum cgroup_stats_op op, int depth)
 {
 	u32 begin = types->end;
 	int err = -EINVAL;
 
-	if (!size || off != begin || size > types->smap->map.value_size - begin)
+	if (!size || size > types->smap->map.value_size - begin)
 		return -EINVAL;
 
 	if (btf_type_is_int(t))
-		err = cgroup_stats_check_elem(types, t);
+		err = cgroup_stats_check_elem(types, t, op);
 	else if (depth && btf_type_is_array(t))
-		err = cgroup_stats_check_array(types, t, size, off, depth - 1);
+		err = cgroup_stats_check_array(types, t, size, op, depth - 1);
 	else if (depth && BTF_INFO_KIND(t->info) == BTF_KIND_STRUCT)
-		err = cgroup_stats_check_members(types, t, off, depth - 1);
+		err = cgroup_stats_check_members(types, t, op, depth - 1);
 	if (err)
 		return err;
 	return types->end == begin + size ? 0 : -EINVAL;
 }
 
-static int cgroup_stats_check_id(struct cgroup_stats_types *types, u32 id, u32 off, int depth)
+static int cgroup_stats_check_id(struct cgroup_stats_types *types, u32 id,
+				 enum cgroup_stats_op op, int depth)
 {
 	const struct btf_type *t;
 	u32 size;
 
 	t = btf_type_id_size(types->btf, &id, &size);
-	return t ? cgroup_stats_check_type(types, t, size, off, depth) : -EINVAL;
+	return t ? cgroup_stats_check_type(types, t, size, op, depth) : -EINVAL;
 }
 
 /* Tags are for members. On a type, where nobody looks for them, they are a mistake. */
@@ -2301,8 +2271,8 @@ static int cgroup_stats_find_elems(struct cgroup_stats_map *smap, const struct b
 	int err;
 
 	err = cgroup_stats_check_tags(btf) ?:
-	      cgroup_stats_check_type(&types, value_type, smap->map.value_size, 0,
-				      CGROUP_STATS_TYPE_DEPTH);
+	      cgroup_stats_check_type(&types, value_type, smap->map.value_size,
+				      CGROUP_STATS_OP_SUM, CGROUP_STATS_TYPE_DEPTH);
 	if (err)
 		return err;
 	sums = smap->elem_size == sizeof(u64);

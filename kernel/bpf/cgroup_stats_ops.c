@@ -148,11 +148,10 @@ static int cgroup_stats_ops_validate(void *kdata)
 	struct bpf_map *map = NULL;
 	int err;
 
-	if (!ops->fold)
-		return -EINVAL;
 	err = bpf_struct_ops_for_each_prog(ops, cgroup_stats_ops_find, &map);
 	if (err)
 		return err;
+	/* Without a program there is no map either. */
 	if (!map || map->value_size != ops->value_size)
 		return -EINVAL;
 	ops->map = map;
@@ -164,16 +163,9 @@ static int cgroup_stats_ops_init(struct btf *btf)
 	return 0;
 }
 
-static bool cgroup_stats_ops_is_valid_access(int off, int size, enum bpf_access_type type,
-					     const struct bpf_prog *prog,
-					     struct bpf_insn_access_aux *info)
-{
-	return bpf_tracing_btf_ctx_access(off, size, type, prog, info);
-}
-
 static const struct bpf_verifier_ops cgroup_stats_ops_verifier_ops = {
 	.get_func_proto		= bpf_base_func_proto,
-	.is_valid_access	= cgroup_stats_ops_is_valid_access,
+	.is_valid_access	= bpf_tracing_btf_ctx_access,
 };
 
 static void cgroup_stats_ops_no_fold(struct bpf_cgroup_stats_fold *fold)

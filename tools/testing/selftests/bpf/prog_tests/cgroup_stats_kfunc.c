@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Adds to a cgroup stats map by a pointer to the cgroup: bpf_cgroup_stats_add_cgroup(). */
+/*
+ * Adds to a cgroup stats map by a pointer to the cgroup, bpf_cgroup_stats_add_cgroup(), and
+ * the contexts in which programs may add and flush because these are kfuncs.
+ */
 #include "cgroup_stats_helpers.h"
 #include "progs/cgroup_stats_kfunc.h"
 #include "cgroup_stats_kfunc.skel.h"
@@ -216,6 +219,55 @@ out:
 	cg_remove("a");
 }
 
+/* Under a lock of the program's, as anywhere. */
+static void test_locked(void)
+{
+	struct cgroup_stats_kfunc *skel = begin();
+
+	if (!skel)
+		goto out;
+	ASSERT_OK(run(skel->progs.add_locked, b, 0, 0), "spin lock");
+	ASSERT_OK(run(skel->progs.add_res_locked, b, 0, 0), "resilient spin lock");
+	check(skel, MAP_SUMS, b, 3, 0);
+	check(skel, MAP_SUMS, a, 3, 0);
+	check(skel, MAP_MIXED, b, 3, 0);
+out:
+	end(skel);
+}
+
+/* Programs' lookups flush where that is certain to be allowed, and elsewhere do not. */
+static void test_contexts(void)
+{
+	struct cgroup_stats_kfunc *skel = begin();
+	int i;
+
+	if (!skel)
+		goto out;
+	ASSERT_OK(add(skel->progs.add_id, MAP_SUMS, 0, 3, b), "add");
+	ASSERT_OK(run(skel->progs.look_irqs_off, b, 0, 0), "look");
+	ASSERT_EQ(skel->bss->stale, 0, "with interrupts off");
+	ASSERT_EQ(skel->bss->fresh, 3, "with interrupts on");
+
+	ASSERT_OK(add(skel->progs.add_id, MAP_SUMS, 0, 4, b), "add");
+	ASSERT_OK(add(skel->progs.add_id, MAP_MIXED, 0, 5, b), "add");
+	ASSERT_OK(run(skel->progs.schedule_work, b, 0, 0), "schedule work");
+	for (i = 0; i < 10000 && !READ_ONCE(skel->bss->flushed_in_work); i++)
+		usleep(1000);
+	ASSERT_EQ(skel->bss->looked_in_work, 7, "lookup in a task's work");
+	ASSERT_EQ(skel->bss->flushed_in_work, 5, "flush in a task's work");
+
+	skel->links.on_syscall = bpf_program__attach(skel->progs.on_syscall);
+	if (!ASSERT_OK_PTR(skel->links.on_syscall, "attach"))
+		goto out;
+	ASSERT_OK(add(skel->progs.add_id, MAP_SUMS, 0, 1, b), "add");
+	skel->bss->pid = getpid();
+	getppid();
+	skel->bss->pid = 0;
+	ASSERT_EQ(skel->bss->looked_in_tracepoint, 8, "lookup in a tracepoint");
+out:
+	end(skel);
+}
+
 void serial_test_cgroup_stats_kfunc(void)
 {
 	static const struct subtest tests[] = {
@@ -225,6 +277,8 @@ void serial_test_cgroup_stats_kfunc(void)
 		{ "current", test_current },
 		{ "v1", test_v1 },
 		{ "tracepoints", test_tracepoints },
+		{ "locked", test_locked },
+		{ "contexts", test_contexts },
 	};
 
 	run_subtests(tests, ARRAY_SIZE(tests));

@@ -1258,7 +1258,7 @@ static const struct place {
 	/* reads, and comings and goings */
 	{ "bpf_cgroup_stats_copy", ENTRY, true },
 	{ "cgroup_stats_copy", ENTRY },
-	{ "cgroup_stats_copy_some", ENTRY },
+	{ "cgroup_stats_copy_next", ENTRY },
 	{ "cgroup_stats_next_id", ENTRY },
 	{ "cgroup_stats_map_lookup_batch", ENTRY, true },
 	{ "cgroup_stats_publish", EXIT },

@@ -111,6 +111,47 @@ int flush_any_map(struct bpf_iter__bpf_map *ctx)
 	return map ? bpf_cgroup_stats_flush(map, 0, 0) : 0;
 }
 
+/* A flush sleeps. */
+
+SEC("?syscall")
+__failure __msg("kernel func bpf_cgroup_stats_flush is sleepable within")
+int flush_irqs_off(void *ctx)
+{
+	unsigned long flags;
+
+	bpf_local_irq_save(&flags);
+	bpf_cgroup_stats_flush(&stats, id, 0);
+	bpf_local_irq_restore(&flags);
+	return 0;
+}
+
+struct bpf_res_spin_lock res_lock __hidden SEC(".data.res_lock");
+
+SEC("?syscall")
+__failure __msg("function calls are not allowed while holding a lock")
+int flush_res_locked(void *ctx)
+{
+	if (bpf_res_spin_lock(&res_lock))
+		return 0;
+	bpf_cgroup_stats_flush(&stats, id, 0);
+	bpf_res_spin_unlock(&res_lock);
+	return 0;
+}
+
+__noinline int flush_exception(u64 cookie)
+{
+	return bpf_cgroup_stats_flush(&stats, id, 0);
+}
+
+SEC("?syscall")
+__exception_cb(flush_exception)
+__failure __msg("cannot sleep in callback or global function")
+int flush_in_exception(void *ctx)
+{
+	bpf_throw(0);
+	return 0;
+}
+
 /* The sample is a number. */
 
 SEC("?tp_btf/cgroup_mkdir")

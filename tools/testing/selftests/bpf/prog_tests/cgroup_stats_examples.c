@@ -248,7 +248,7 @@ static struct {
 };
 
 /* On one CPU after the other: each has a part of the sum. */
-static void move_to_next_cpu(const cpu_set_t *allowed)
+static int move_to_next_cpu(const cpu_set_t *allowed)
 {
 	cpu_set_t set;
 	int cpu;
@@ -259,28 +259,39 @@ static void move_to_next_cpu(const cpu_set_t *allowed)
 	} while (!CPU_ISSET(cpu, allowed));
 	CPU_ZERO(&set);
 	CPU_SET(cpu, &set);
-	ASSERT_OK(sched_setaffinity(0, sizeof(set), &set), "move to the next CPU");
+	return sched_setaffinity(0, sizeof(set), &set);
 }
 
-static void fork_in(int cgroup, int nr)
+static int join_and_fork(const char *path, int nr)
 {
 	cpu_set_t allowed;
 	pid_t pid;
-	int i;
 
-	if (!ASSERT_OK(sched_getaffinity(0, sizeof(allowed), &allowed), "sched_getaffinity") ||
-	    !ASSERT_OK(join_cgroup(cgroups[cgroup].path), "join"))
-		return;
-	for (i = 0; i < nr; i++) {
-		move_to_next_cpu(&allowed);
+	if (sched_getaffinity(0, sizeof(allowed), &allowed) || join_parent_cgroup(path))
+		return 1;
+	while (nr--) {
+		if (move_to_next_cpu(&allowed))
+			return 1;
 		pid = fork();
 		if (!pid)
 			_exit(0);
-		ASSERT_GT(pid, 0, "fork");
-		waitpid(pid, NULL, 0);
+		if (waitpid(pid, NULL, 0) != pid)
+			return 1;
 	}
-	sched_setaffinity(0, sizeof(allowed), &allowed);
-	join_root_cgroup();
+	return 0;
+}
+
+/* A child does it: test_progs may start a thread of its own when this takes long. */
+static void fork_in(int cgroup, int nr)
+{
+	int status = -1;
+	pid_t pid;
+
+	pid = fork();
+	if (!pid)
+		_exit(join_and_fork(cgroups[cgroup].path, nr));
+	ASSERT_EQ(waitpid(pid, &status, 0), pid, "wait");
+	ASSERT_OK(status, "join and fork");
 }
 
 struct expected {

@@ -223,6 +223,7 @@ struct cgroup_stats_marks {
 
 /* Numbers for cgroups, by which marks lead to them. Chunks are added, and stay. */
 struct cgroup_stats_chunk {
+	/* In cgroup_stats_chunks, for good. */
 	struct list_head list;
 	/* Adders set them, on their own CPU; the flusher takes them. */
 	struct cgroup_stats_marks __percpu *marks;
@@ -237,7 +238,12 @@ struct cgroup_stats_chunk {
 
 DEFINE_STATIC_KEY_FALSE(bpf_cgroup_stats_key);
 
-/* Added to under cgroup_mutex, read by the drain. A mark is found after its chunk. */
+/*
+ * Added to under cgroup_mutex, read by the drain under the flush lock. A mark is found
+ * after its chunk: adders have it from an array that is published behind
+ * list_add_tail_rcu(), and set the CPU's mark last, with a release that pairs with the
+ * full barrier of cgroup_stats_take_one().
+ */
 static LIST_HEAD(cgroup_stats_chunks);
 
 /*
@@ -1010,7 +1016,10 @@ static void cgroup_stats_copy_elems(const struct cgroup_stats_map *smap, u64 *ds
 		WRITE_ONCE(dst[i], READ_ONCE(src[i]));
 }
 
-/* Mark all lines for the parent: without the program, what it left there goes by lines. */
+/*
+ * Mark all lines for the parent, as idle marks go up in cgroup_stats_fold_take(), and
+ * because without the program what it left there goes by lines.
+ */
 static void cgroup_stats_fold_mark_all(const struct cgroup_stats_fold *f)
 {
 	u32 line, lines = DIV_ROUND_UP(f->smap->nr_elems, CGROUP_STATS_LINE);

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
-#include "bpf_experimental.h"
 #include "cgroup_stats_kfunc.h"
 
 char _license[] SEC("license") = "GPL";

@@ -39,6 +39,7 @@ static void unload(struct cgroup_stats_held *skel)
 		cgroup_stats_held__destroy(skel);
 	}
 	cg_try_remove("h/c");
+	cg_try_remove("h/d");
 	cg_remove("h");
 }
 
@@ -245,17 +246,22 @@ static void test_flusher(void)
 	unload(skel);
 }
 
-/* --- cgroup_mutex, by a mkdir() --- */
+/* --- cgroup_mutex, by a mkdir(), and the lock of CPU hotplug --- */
 
 static int maker(void *unused)
 {
 	return cg_try_make("h/d");
 }
 
-/* Hotplug waits for programs and the mutex's owner for hotplug, so these do not wait for it. */
-static void test_creator(void)
+static int unplugger(void *unused)
 {
-	struct cgroup_stats_held *skel = load("within_mkdir create");
+	return cpu_set_online(cpus[1], false);
+}
+
+/* Hotplug waits for programs and the mutex's owner for hotplug, so these wait for neither. */
+static void create_within(const char *names, int (*holder)(void *))
+{
+	struct cgroup_stats_held *skel = load(names);
 	union bpf_attr *attr;
 	pid_t pid;
 	int fd;
@@ -270,18 +276,32 @@ static void test_creator(void)
 	attr->btf_fd = bpf_object__btf_fd(skel->obj);
 	attr->btf_key_type_id = bpf_map__btf_key_type_id(skel->maps.stats);
 	attr->btf_value_type_id = bpf_map__btf_value_type_id(skel->maps.stats);
-	pid = spawn(maker, NULL);
+	pid = spawn(holder, NULL);
 	is_held(skel);
-	ASSERT_EQ(run(skel->progs.create, 0, 0, 0), -EAGAIN, "while a cgroup is made");
+	ASSERT_EQ(run(skel->progs.create, 0, 0, 0), -EAGAIN, "while it is held");
 	WRITE_ONCE(skel->bss->stage, HELD_GONE);
 	reap(pid);
 	ASSERT_EQ(skel->bss->waited, 1, "held to the end");
 	fd = run(skel->progs.create, 0, 0, 0);
 	ASSERT_GT(fd, 0, "afterwards");
 	close(fd);
-	cg_remove("h/d");
 out:
 	unload(skel);
+}
+
+static void test_creator(void)
+{
+	create_within("within_mkdir create", maker);
+}
+
+static void test_creator_hotplug(void)
+{
+	if (nr_cpus < 2 || cpu_set_online(cpus[1], true)) {
+		test__skip();
+		return;
+	}
+	create_within("within_hotplug create", unplugger);
+	ASSERT_OK(cpu_set_online(cpus[1], true), "online");
 }
 
 void serial_test_cgroup_stats_held(void)
@@ -293,6 +313,7 @@ void serial_test_cgroup_stats_held(void)
 		{ "array", test_array },
 		{ "flusher", test_flusher },
 		{ "creator", test_creator },
+		{ "creator_hotplug", test_creator_hotplug },
 	};
 
 	run_subtests(tests, ARRAY_SIZE(tests));

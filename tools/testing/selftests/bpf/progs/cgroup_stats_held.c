@@ -192,12 +192,20 @@ int start_work(struct __sk_buff *skb)
 	return 0;
 }
 
-/* --- held by a mkdir(): cgroup_mutex --- */
+/* --- held by a mkdir(): cgroup_mutex; by the hotplug of a CPU: its lock --- */
 
 union bpf_attr create_attr;
 
 SEC("?fentry/__bpf_cgroup_stats_inherit")
 int within_mkdir(void *ctx)
+{
+	if (stage == HELD_NOT)
+		begin_and_wait(HELD);
+	return 0;
+}
+
+SEC("?tp_btf/cpuhp_enter")
+int within_hotplug(void *ctx)
 {
 	if (stage == HELD_NOT)
 		begin_and_wait(HELD);

@@ -3,8 +3,8 @@
  * What is removed while somebody has it stays until then: totals and maps that programs
  * have, the array of entries that an add has found, the map that a flusher folds. That it
  * was freed too early is seen by KASAN, and some of it without. And what a flusher has not
- * come to yet is not kept from others while it is held. A program does not wait for a lock
- * that is held when it creates a map.
+ * come to yet is not kept from others while it is held. Who creates or frees a map in a
+ * context that others wait for does not wait for a lock that is held.
  */
 #include "cgroup_stats_helpers.h"
 #include <network_helpers.h>
@@ -248,27 +248,23 @@ static void test_flusher(void)
 
 /* --- cgroup_mutex, by a mkdir(), and the lock of CPU hotplug --- */
 
-static int maker(void *unused)
+/* Both are not to keep the map that is freed meanwhile. */
+static int maker(void *fd)
 {
+	close(*(int *)fd);
 	return cg_try_make("h/d");
 }
 
-static int unplugger(void *unused)
+static int unplugger(void *fd)
 {
+	close(*(int *)fd);
 	return cpu_set_online(cpus[1], false);
 }
 
-/* Hotplug waits for programs and the mutex's owner for hotplug, so these wait for neither. */
-static void create_within(const char *names, int (*holder)(void *))
+static int create(struct cgroup_stats_held *skel)
 {
-	struct cgroup_stats_held *skel = load(names);
-	union bpf_attr *attr;
-	pid_t pid;
-	int fd;
+	union bpf_attr *attr = &skel->bss->create_attr;
 
-	if (!skel)
-		goto out;
-	attr = &skel->bss->create_attr;
 	attr->map_type = BPF_MAP_TYPE_CGROUP_STATS;
 	attr->key_size = sizeof(__u64);
 	attr->value_size = bpf_map__value_size(skel->maps.stats);
@@ -276,31 +272,52 @@ static void create_within(const char *names, int (*holder)(void *))
 	attr->btf_fd = bpf_object__btf_fd(skel->obj);
 	attr->btf_key_type_id = bpf_map__btf_key_type_id(skel->maps.stats);
 	attr->btf_value_type_id = bpf_map__btf_value_type_id(skel->maps.stats);
-	pid = spawn(holder, NULL);
+	return run(skel->progs.create, 0, 0, 0);
+}
+
+/*
+ * Who unplugs a CPU waits for programs, and for ->map_free() where that is called with
+ * migration disabled. The mutex's owner may wait for hotplug. So they wait for neither.
+ */
+static void test_within(const char *names, int (*holder)(void *))
+{
+	const struct array value = { { 8, false, OP_SUM }, 1 };
+	struct cgroup_stats_held *skel = load(names);
+	pid_t pid;
+	int fd;
+
+	if (!skel)
+		goto out;
+	fd = map_make_of(child, 0, &value, 1);
+	skel->bss->freed_root = child;
+	pid = spawn(holder, &fd);
+	close(fd);
 	is_held(skel);
-	ASSERT_EQ(run(skel->progs.create, 0, 0, 0), -EAGAIN, "while it is held");
+	ASSERT_EQ(create(skel), -EAGAIN, "created while it is held");
+	ASSERT_TRUE(wait_until(READ_ONCE(skel->bss->freed)), "freed while it is held");
 	WRITE_ONCE(skel->bss->stage, HELD_GONE);
 	reap(pid);
 	ASSERT_EQ(skel->bss->waited, 1, "held to the end");
-	fd = run(skel->progs.create, 0, 0, 0);
-	ASSERT_GT(fd, 0, "afterwards");
+	/* The map that was refused takes the mutex for a moment when it is freed. */
+	ASSERT_TRUE(wait_until((fd = create(skel)) != -EAGAIN), "not held any more");
+	ASSERT_GT(fd, 0, "created afterwards");
 	close(fd);
 out:
 	unload(skel);
 }
 
-static void test_creator(void)
+static void test_cgroup_mutex(void)
 {
-	create_within("within_mkdir create", maker);
+	test_within("within_mkdir create after_put", maker);
 }
 
-static void test_creator_hotplug(void)
+static void test_hotplug(void)
 {
 	if (nr_cpus < 2 || cpu_set_online(cpus[1], true)) {
 		test__skip();
 		return;
 	}
-	create_within("within_hotplug create", unplugger);
+	test_within("within_hotplug create after_put", unplugger);
 	ASSERT_OK(cpu_set_online(cpus[1], true), "online");
 }
 
@@ -312,8 +329,8 @@ void serial_test_cgroup_stats_held(void)
 		{ "groups", test_groups },
 		{ "array", test_array },
 		{ "flusher", test_flusher },
-		{ "creator", test_creator },
-		{ "creator_hotplug", test_creator_hotplug },
+		{ "cgroup_mutex", test_cgroup_mutex },
+		{ "hotplug", test_hotplug },
 	};
 
 	run_subtests(tests, ARRAY_SIZE(tests));

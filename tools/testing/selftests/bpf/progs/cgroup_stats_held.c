@@ -219,6 +219,19 @@ int create(void *ctx)
 	return bpf_sys_bpf(BPF_MAP_CREATE, &create_attr, sizeof(create_attr));
 }
 
+/* The root of the map that is freed meanwhile. */
+__u64 freed_root;
+
+bool freed;
+
+SEC("?fexit/cgroup_stats_map_free")
+int BPF_PROG(after_put, struct bpf_map *map)
+{
+	if (map->map_extra == freed_root)
+		freed = true;
+	return 0;
+}
+
 /* --- held between two groups of cgroups: a flusher, without the lock --- */
 
 int flusher;

@@ -248,7 +248,7 @@ static void test_flusher(void)
 
 /* --- cgroup_mutex, by a mkdir(), and the lock of CPU hotplug --- */
 
-/* Both are not to keep the map that is freed meanwhile. */
+/* Neither is to keep the map that is freed meanwhile. */
 static int maker(void *fd)
 {
 	close(*(int *)fd);
@@ -258,6 +258,7 @@ static int maker(void *fd)
 static int unplugger(void *fd)
 {
 	close(*(int *)fd);
+	pin_to(cpus[0]);
 	return cpu_set_online(cpus[1], false);
 }
 

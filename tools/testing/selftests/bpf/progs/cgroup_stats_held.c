@@ -227,7 +227,7 @@ bool freed;
 SEC("?fexit/cgroup_stats_map_free")
 int BPF_PROG(after_put, struct bpf_map *map)
 {
-	if (map->map_extra == freed_root)
+	if (freed_root && map->map_extra == freed_root)
 		freed = true;
 	return 0;
 }

@@ -11,9 +11,9 @@
  *	cgroup-stats-mkdir-rmdir mkdir() and rmdir() of a cgroup
  *	cgroup-stats-memory	bytes per cgroup
  *
- * All of it is done once, a fixed number of times, and --duration only has to be long
- * enough: where a virtual machine counts its time in instructions, the result is the
- * same each time. See benchs/run_bench_cgroup_stats.sh.
+ * All of it is done once, a fixed number of times; --duration only says when to give up.
+ * Where a virtual machine counts its time in instructions, the result is the same each
+ * time. See benchs/run_bench_cgroup_stats.sh.
  */
 #include <argp.h>
 #include <fcntl.h>
@@ -557,28 +557,26 @@ static void check_adds(void)
 	}
 }
 
-static void run_add(const char *what)
+static double run_add(const char *what)
 {
 	bool is_skb = is_variant("percpu_cgroup_storage");
 	__u64 empty = time_adds(is_skb ? skel->progs.add_skb_empty : skel->progs.add_empty,
 				BENCH_EMPTY);
+	__u64 ns = time_adds(find_program(what, add_variant()), BENCH_ADD);
 
-	result = time_adds(find_program(what, add_variant()), BENCH_ADD) - empty;
-	result /= NR_ADDS;
 	if (is_map())
 		check_adds();
+	return (double)(ns - empty) / NR_ADDS;
 }
 
-static void *add_current(void *ctx)
+static double add_current(void)
 {
-	run_add("add");
-	return NULL;
+	return run_add("add");
 }
 
-static void *add_id(void *ctx)
+static double add_id(void)
 {
-	run_add("add_id");
-	return NULL;
+	return run_add("add_id");
 }
 
 /* --- flushes --- */
@@ -648,32 +646,28 @@ static __u64 time_flush(bool changed)
 }
 
 /* What one map more costs that has changed: its fold, and nothing of rstat's. */
-static void flush_fold(void)
+static double flush_fold(void)
 {
 	__u64 one;
 
 	skel->bss->nr_changed = 1;
 	one = time_flush(true);
 	skel->bss->nr_changed = args.maps;
-	result = (double)(time_flush(true) - one) / (args.maps - 1) / skel->bss->nr_loops;
+	return (double)(time_flush(true) - one) / (args.maps - 1) / skel->bss->nr_loops;
 }
 
-static void *flush(void *ctx)
+static double flush(void)
 {
 	__u64 idle = time_flush(false);
 
-	if (is_variant("map_fold")) {
-		flush_fold();
-		return NULL;
-	}
-	result = ((double)time_flush(true) - idle) / skel->bss->nr_loops;
-	return NULL;
+	if (is_variant("map_fold"))
+		return flush_fold();
+	return ((double)time_flush(true) - idle) / skel->bss->nr_loops;
 }
 
-static void *flush_idle(void *ctx)
+static double flush_idle(void)
 {
-	result = (double)time_flush(false) / libbpf_num_possible_cpus();
-	return NULL;
+	return (double)time_flush(false) / libbpf_num_possible_cpus();
 }
 
 /* --- reads of all --- */
@@ -802,7 +796,7 @@ static void setup_read_all(void)
 		fail("no memory");
 }
 
-static void *read_all(void *ctx)
+static double read_all(void)
 {
 	__u64 begin, ns, best = ULLONG_MAX;
 	void (*read)(void) = read_batch;
@@ -821,8 +815,7 @@ static void *read_all(void *ctx)
 		if (ns < best)
 			best = ns;
 	}
-	result = (double)best / args.cgroups;
-	return NULL;
+	return (double)best / args.cgroups;
 }
 
 /* --- cgroups come and go --- */
@@ -842,7 +835,7 @@ static int compare_ns(const void *a, const void *b)
 }
 
 /* The median: now and then something else has its turn. */
-static void *make_cgroups(void *ctx)
+static double make_cgroups(void)
 {
 	__u64 ns[NR_MKDIR_ROUNDS], begin;
 	char path[PATH_MAX];
@@ -859,8 +852,7 @@ static void *make_cgroups(void *ctx)
 		ns[round % NR_MKDIR_ROUNDS] = now_ns() - begin;
 	}
 	qsort(ns, NR_MKDIR_ROUNDS, sizeof(ns[0]), compare_ns);
-	result = (double)ns[NR_MKDIR_ROUNDS / 2] / NR_MKDIRS;
-	return NULL;
+	return (double)ns[NR_MKDIR_ROUNDS / 2] / NR_MKDIRS;
 }
 
 /* --- memory --- */
@@ -890,9 +882,9 @@ static long memlock(int fd)
  * What memcg has charged, or what the map says, for all cgroups. Of a hash memcg does not know
  * the per-CPU memory, which is taken before there is somebody to charge.
  */
-static void *measure_memory(void *ctx)
+static double measure_memory(void)
 {
-	long before;
+	long before, bytes;
 
 	if (mkdir(ROOT "-payer", 0755))
 		fail("cannot make the cgroup that pays");
@@ -905,25 +897,30 @@ static void *measure_memory(void *ctx)
 		make_entries();
 	}
 	if (has_suffix("_formula"))
-		result = memlock(maps[0]);
+		bytes = memlock(maps[0]);
 	else if (is_variant("kfunc"))
-		result = memlock(bpf_map__fd(skel->maps.running)) +
-			 memlock(bpf_map__fd(skel->maps.totals));
+		bytes = memlock(bpf_map__fd(skel->maps.running)) +
+			memlock(bpf_map__fd(skel->maps.totals));
 	else
-		result = charged() - before;
-	result /= args.cgroups;
+		bytes = charged() - before;
 	write_file(CGROUPS, "cgroup.procs", "0");
 	while (nr_maps)
 		close(maps[--nr_maps]);
 	rmdir(ROOT "-payer");
-	return NULL;
+	return (double)bytes / args.cgroups;
 }
 
 /* --- the tool's side --- */
 
+/* Each second. With a result this is the last one. */
 static void measure(struct bench_res *res)
 {
+	static int second;
+
 	res->hits = result != 0;
+	if (res->hits && second >= env.warmup_sec)
+		env.duration_sec = second - env.warmup_sec;
+	second++;
 }
 
 static void report_final(struct bench_res res[], int res_cnt)
@@ -935,13 +932,19 @@ static void report_final(struct bench_res res[], int res_cnt)
 	printf("Summary: latency %8.3lf %s\n", result, unit);
 }
 
-#define BENCH(_name, what, _setup, thread)			\
+#define BENCH(_name, what, _setup, work)			\
+static void *_name##_thread(void *ctx)				\
+{								\
+	result = work();					\
+	return NULL;						\
+}								\
+								\
 const struct bench bench_cgroup_stats_##_name = {		\
 	.name = "cgroup-stats-" what,				\
 	.argp = &bench_cgroup_stats_argp,			\
 	.validate = validate,					\
 	.setup = _setup,					\
-	.producer_thread = thread,				\
+	.producer_thread = _name##_thread,			\
 	.measure = measure,					\
 	.report_final = report_final,				\
 }

@@ -7,7 +7,7 @@ set -euo pipefail
 
 run() {	# run WORK VARIANT ELEMENTS CGROUPS OPTION...
 	local result
-	result=$(./bench -q -w1 -d"${DURATION:-60}" "cgroup-stats-${1//_/-}" --variant "$2" --elements "$3" \
+	result=$(./bench -q -w1 -d60 "cgroup-stats-${1//_/-}" --variant "$2" --elements "$3" \
 		--cgroups "$4" "${@:5}" | sed -nE 's/.*latency +([0-9.]+) .*/\1/p')
 	printf '%s\t%s\t%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$4" "${*:5}" "$result"
 }

@@ -24,9 +24,9 @@ plot points(".work == \"add\" and .cpus == 2 and .elements == 1 and .cgroups == 
 	"\"\\(.variant) \\(.insns)\"") using 0:2:xtic(1) with boxes ls 1 notitle, \
 	"" using 0:2:2 with labels offset 0,0.6 notitle
 
-set terminal svg size 900,760 font "sans,12" background "white"
+set terminal svg size 900,1100 font "sans,12" background "white"
 set output "growth.svg"
-set multiplot layout 2,2 title "How cost grows"
+set multiplot layout 3,2 title "How cost grows"
 set xtics norotate autofreq
 set rmargin -1
 set bmargin -1
@@ -38,36 +38,58 @@ add(variant) = points(".work == \"add\" and .cpus == 2 and .variant == \"" . var
 	"\"\\(.cgroups) \\(.insns)\"")
 plot add("map") with linespoints ls 1 title "map", add("walk_up") with linespoints ls 2 title "walk up to the root"
 
-set title "A flush, by elements that changed"
-set xlabel "elements, all of them changed"
+set title "An add, by cgroups and by maps"
+set xlabel "cgroups, maps"
+set logscale x
+set yrange [0:180]
+set key right center
+adds(variant, which, x) = points(".work == \"add\" and .cpus == 2 and .variant == \"" . variant . "\" and .elements == 1 and " . which, \
+	"\"\\(" . x . ") \\(.insns)\"")
+plot adds("map", ".options == \"\"", ".cgroups") with linespoints ls 1 title "map, by cgroups", \
+	adds("map", ".cgroups == 10 and (.options == \"\" or (.options | startswith(\"--maps\")))", \
+		"if .options == \"\" then 1 else .options | ltrimstr(\"--maps \") end") with linespoints ls 3 title "map, by maps", \
+	adds("kfunc", ".options == \"\"", ".cgroups") with points ls 2 title "rstat kfuncs"
+set yrange [0:*]
+set key left top
+
+set title "A flush, by elements: all changed, and one (dashed)"
+set xlabel "elements"
 set ylabel "instructions per cgroup and CPU"
-flush(variant) = points(".work == \"flush\" and .cpus == 2 and .variant == \"" . variant . "\" and .elements <= 64 and " . \
-	"(.elements as $e | .options | startswith(\"--dirty \\($e) \"))", "\"\\(.elements) \\(.insns)\"")
-plot flush("map") with linespoints ls 1 title "map", flush("kfunc") with linespoints ls 2 title "rstat kfuncs", \
-	flush("map_fold") with linespoints ls 3 title "map, the fold alone"
+set logscale y
+set yrange [100:*]
+flush(variant, dirty) = points(".work == \"flush\" and .cpus == 2 and .variant == \"" . variant . "\" and .elements <= 64 and " . \
+	"((" . dirty . ") as $d | .options | startswith(\"--dirty \\($d) \"))", "\"\\(.elements) \\(.insns)\"")
+plot flush("map", ".elements") with linespoints ls 1 title "map", flush("map", "1") with linespoints ls 1 dt 2 notitle, \
+	flush("kfunc", ".elements") with linespoints ls 2 title "rstat kfuncs", flush("kfunc", "1") with linespoints ls 2 dt 2 notitle, \
+	flush("map_fold", ".elements") with linespoints ls 3 title "map, the fold alone", \
+	flush("map_fold", "1") with linespoints ls 3 dt 2 notitle
 
 set title "A read of all cgroups, 1% of them changed"
 set xlabel "cgroups"
 set ylabel "instructions per cgroup"
-set logscale x
-set key right top
-read(variant, cpus) = points(".work == \"read_all\" and .cpus == " . cpus . " and .variant == \"" . variant . "\" and .elements == 8", \
-	"\"\\(.cgroups) \\(.insns)\"")
-set yrange [0:12000]
-plot read("map_batch", "2") with linespoints ls 1 title "map, batch, 2 CPUs", \
-	read("map_batch", "8") with linespoints ls 1 dt 2 title "8 CPUs", \
-	read("kfunc", "2") with linespoints ls 2 title "iterator and kfuncs, 2 CPUs", \
-	read("kfunc", "8") with linespoints ls 2 dt 2 title "8 CPUs", \
-	read("percpu_hash", "2") with linespoints ls 3 title "user space adds up, 2 CPUs", \
-	read("percpu_hash", "8") with linespoints ls 3 dt 2 title "8 CPUs"
+set yrange [100:10000]
+read(variant, cpus) = points(".work == \"read_all\" and .cpus == " . cpus . " and .variant == \"" . variant . "\" and .elements == 8 and " . \
+	"(.options | contains(\"spread\") | not)", "\"\\(.cgroups) \\(.insns)\"")
+plot read("map_batch", "2") with linespoints ls 1 title "map, batch", \
+	read("kfunc", "2") with linespoints ls 2 title "kfuncs, a flush of each", \
+	read("kfunc_once", "2") with linespoints ls 4 title "kfuncs, one flush", \
+	read("percpu_hash", "2") with linespoints ls 3 title "user space adds up"
+
+set title "A read of 10,000 cgroups, 1% of them changed"
+set xlabel "possible CPUs"
+set yrange [100:1000000]
+cpus(variant) = points(".work == \"read_all\" and .variant == \"" . variant . "\" and .elements == 8 and .cgroups == 10000 and " . \
+	"(.options | contains(\"spread\") | not)", "\"\\(.cpus) \\(.insns)\"")
+plot cpus("map_batch") smooth unique with linespoints ls 1 title "map, batch", \
+	cpus("kfunc") smooth unique with linespoints ls 2 title "kfuncs, a flush of each", \
+	cpus("kfunc_once") smooth unique with linespoints ls 4 title "kfuncs, one flush", \
+	cpus("percpu_hash") smooth unique with linespoints ls 3 title "user space adds up"
 
 set title "Memory of an entry of 8 elements, by CPUs"
 set xlabel "possible CPUs"
 set ylabel "bytes"
-set logscale y
 set yrange [100:*]
-set key left top
-memory(variant) = points(".work == \"memory\" and .variant == \"" . variant . "\" and .elements == 8", "\"\\(.cpus) \\(.bytes)\"")
+memory(variant) = points(".work == \"memory\" and .variant == \"" . variant . "\" and .elements == 8 and .options == \"\"", "\"\\(.cpus) \\(.bytes)\"")
 plot memory("map") smooth unique with linespoints ls 1 title "map, as charged", \
 	memory("map_formula") smooth unique with lines ls 1 dt 2 title "map, as it says", \
 	memory("map_shared") smooth unique with linespoints ls 3 title "without per-CPU arrays", \

@@ -18,9 +18,12 @@
 #include <argp.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdarg.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <linux/compiler.h>
 #include <bpf/btf.h>
 #include "bench.h"
 #include "progs/cgroup_stats_bench.h"
@@ -43,6 +46,7 @@ static struct {
 	__u32 rounds;
 	__u32 first_id;
 	bool controllers;
+	bool spread;
 } args = {
 	.variant = "map",
 	.elements = 1,
@@ -65,11 +69,13 @@ enum {
 	ARG_ROUNDS,
 	ARG_FIRST_ID,
 	ARG_CONTROLLERS,
+	ARG_SPREAD,
 };
 
 static const struct argp_option opts[] = {
 	{ "variant", ARG_VARIANT, "NAME", 0,
-	  "map, with _max, _min, _u32, _shared or _flat behind it, or another way" },
+	  "map, with _max, _min (and _new: an extreme each time), _u32, _shared or _flat behind it, "
+	  "or another way" },
 	{ "elements", ARG_ELEMENTS, "N", 0, "Elements of a value: 1 to 512" },
 	{ "dirty", ARG_DIRTY, "N", 0, "Those of them that change" },
 	{ "cgroups", ARG_CGROUPS, "N", 0, "Cgroups" },
@@ -79,6 +85,7 @@ static const struct argp_option opts[] = {
 	{ "rounds", ARG_ROUNDS, "N", 0, "How often to measure; the smallest counts" },
 	{ "first-id", ARG_FIRST_ID, "N", 0, "Ids of cgroups are to be N at least" },
 	{ "controllers", ARG_CONTROLLERS, NULL, 0, "Have the memory controller in all cgroups" },
+	{ "spread", ARG_SPREAD, NULL, 0, "Change cgroups on all CPUs, each on one" },
 	{},
 };
 
@@ -127,6 +134,9 @@ static error_t parse_arg(int key, char *arg, struct argp_state *state)
 	case ARG_CONTROLLERS:
 		args.controllers = true;
 		break;
+	case ARG_SPREAD:
+		args.spread = true;
+		break;
 	default:
 		return ARGP_ERR_UNKNOWN;
 	}
@@ -167,9 +177,30 @@ static bool is_map(void)
 	return !strncmp(args.variant, "map", 3);
 }
 
+static bool is_kfunc(void)
+{
+	return !strncmp(args.variant, "kfunc", 5);
+}
+
 static bool has_suffix(const char *suffix)
 {
 	return is_map() && strstr(args.variant, suffix);
+}
+
+static int nr_cpus(void)
+{
+	return libbpf_num_possible_cpus();
+}
+
+/* This thread, and those that it will make. */
+static void pin_to(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		fail("cannot run on CPU %d", cpu);
 }
 
 static void validate(void)
@@ -182,6 +213,10 @@ static void validate(void)
 		fprintf(stderr, "two maps at least!\n");
 		exit(1);
 	}
+	if (is_variant("map_nmi") && nr_cpus() != 2) {
+		fprintf(stderr, "two CPUs!\n");
+		exit(1);
+	}
 	if (args.dirty > args.elements) {
 		fprintf(stderr, "only elements can be dirty!\n");
 		exit(1);
@@ -191,9 +226,14 @@ static void validate(void)
 /* --- a tree of cgroups: cgroup i is a child of (i - 1) / fanout, and the first is ROOT --- */
 
 static struct node {
-	__u64 id;	/* first, for compare_id() */
+	__u64 id;
 	char *path;
 } *tree;
+
+static bool has_children(__u32 i)
+{
+	return (__u64)i * args.fanout + 1 < args.cgroups;
+}
 
 static void write_file(const char *dir, const char *name, const char *text)
 {
@@ -248,9 +288,12 @@ static void settle(void)
 {
 	int i;
 
-	/* Pages that were charged to one may keep it. */
-	for (i = 0; i < 200 && file_number(CGROUPS, "cgroup.stat", "nr_dying_descendants ") > 0; i++)
+	for (i = 0; i < 200; i++) {
+		/* Pages that were charged to one may keep it. */
+		if (file_number(CGROUPS, "cgroup.stat", "nr_dying_descendants ") <= 0)
+			break;
 		usleep(10000);
+	}
 	sleep(1);
 }
 
@@ -288,7 +331,7 @@ static void make_tree(void)
 			     i ? name : "") < 0)
 			fail("no memory");
 		tree[i].id = make_cgroup(tree[i].path);
-		if (args.controllers && (__u64)i * args.fanout + 1 < args.cgroups)
+		if (args.controllers && has_children(i))
 			write_file(tree[i].path, "cgroup.subtree_control", "+memory");
 	}
 }
@@ -338,7 +381,7 @@ static void make_maps(void)
 		maps[nr_maps++] = make_map();
 }
 
-/* Of the last cgroup, above which are ROOT's parent, which has level 0, and ROOT. */
+/* Of the tree, down to the last cgroup. ROOT has level 1. */
 static __u32 nr_levels(void)
 {
 	__u32 i, n = 1;
@@ -348,16 +391,38 @@ static __u32 nr_levels(void)
 	return n;
 }
 
-static bool is_fentry(const struct bpf_program *prog)
+/* Iterators are not, nor what runs on a packet. */
+static bool is_attached(const struct bpf_program *prog)
 {
-	return bpf_program__type(prog) == BPF_PROG_TYPE_TRACING &&
-	       bpf_program__expected_attach_type(prog) == BPF_TRACE_FENTRY;
+	return bpf_program__expected_attach_type(prog) == BPF_TRACE_FENTRY ||
+	       bpf_program__expected_attach_type(prog) == BPF_TRACE_FEXIT ||
+	       bpf_program__type(prog) == BPF_PROG_TYPE_RAW_TRACEPOINT;
+}
+
+/* The function that counts has another name in newer kernels. */
+static void find_memcg_counter(void)
+{
+	struct btf *btf = btf__load_vmlinux_btf();
+	const char *name = "count_memcg_events";
+
+	if (btf__find_by_name_kind(btf, name, BTF_KIND_FUNC) < 0)
+		name = "__count_memcg_events";
+	bpf_program__set_attach_target(skel->progs.memcg_begin, 0, name);
+	bpf_program__set_attach_target(skel->progs.memcg_end, 0, name);
+	btf__free(btf);
+}
+
+static void use_hash(struct bpf_map *map, bool use, __u32 elem_size)
+{
+	bpf_map__set_autocreate(map, use);
+	bpf_map__set_value_size(map, args.elements * elem_size);
+	bpf_map__set_max_entries(map, args.cgroups);
 }
 
 /* Open the programs; load those that are named, up to NULL, and the maps that they need. */
 static void load_programs(const char *name, ...)
 {
-	bool hashes = is_variant("kfunc") || is_variant("percpu_hash") || is_variant("walk_up");
+	bool counts = is_variant("percpu_hash") || is_variant("walk_up");
 	struct bpf_program *prog;
 	va_list ap;
 
@@ -372,18 +437,9 @@ static void load_programs(const char *name, ...)
 		bpf_map__set_autocreate(skel->maps.stats, false);
 	else if (bpf_map__reuse_fd(skel->maps.stats, maps[0]))
 		fail("cannot use the map");
-	if (hashes) {
-		bpf_map__set_value_size(skel->maps.running,
-					args.elements * sizeof(struct bench_running));
-		bpf_map__set_value_size(skel->maps.totals,
-					args.elements * sizeof(struct bench_total));
-		if (!name) {	/* for their size, which is to be right */
-			bpf_map__set_max_entries(skel->maps.running, args.cgroups);
-			bpf_map__set_max_entries(skel->maps.totals, args.cgroups);
-		}
-	}
-	bpf_map__set_autocreate(skel->maps.running, hashes);
-	bpf_map__set_autocreate(skel->maps.totals, hashes);
+	use_hash(skel->maps.counts, counts, sizeof(__u64));
+	use_hash(skel->maps.running, is_kfunc(), sizeof(struct bench_running));
+	use_hash(skel->maps.totals, is_kfunc(), sizeof(struct bench_total));
 	bpf_map__set_autocreate(skel->maps.each, is_variant("map_fold"));
 	if (is_variant("map_fold"))
 		bpf_map__set_inner_map_fd(skel->maps.each, maps[0]);
@@ -395,6 +451,9 @@ static void load_programs(const char *name, ...)
 		bpf_map__set_autocreate(skel->maps.aggregator, true);
 		skel->struct_ops.aggregator->value_size = args.elements * sizeof(__u64);
 	}
+
+	if (is_variant("memcg"))
+		find_memcg_counter();
 
 	va_start(ap, name);
 	for (; name; name = va_arg(ap, const char *)) {
@@ -409,7 +468,7 @@ static void load_programs(const char *name, ...)
 	if (cgroup_stats_bench__load(skel))
 		fail("cannot load the programs");
 	bpf_object__for_each_program(prog, skel->obj) {
-		if (bpf_program__autoload(prog) && is_fentry(prog) && !bpf_program__attach(prog))
+		if (bpf_program__autoload(prog) && is_attached(prog) && !bpf_program__attach(prog))
 			fail("cannot attach %s", bpf_program__name(prog));
 	}
 	if (is_variant("map_aggregator") && !bpf_map__attach_struct_ops(skel->maps.aggregator))
@@ -417,31 +476,32 @@ static void load_programs(const char *name, ...)
 }
 
 /* Entries for all cgroups, of those who have to make them. */
-static void make_entries(void)
+static void make_entries(struct bpf_map *map)
 {
-	int cpus = libbpf_num_possible_cpus();
-	void *zero = calloc(cpus, args.elements * sizeof(struct bench_running));
-	bool storage = is_variant("cgrp_storage");
-	__u64 none = 0;
-	int fd, err = 0;
+	void *zero = calloc(nr_cpus(), args.elements * sizeof(struct bench_running));
+	bool storage = map == skel->maps.cgrp_storage;
+	int fd = -1, err = 0;
 	__u32 i;
 
-	for (i = 0; i < args.cgroups && !err; i++) {
-		if (storage) {
+	for (i = 0; bpf_map__autocreate(map) && i < args.cgroups && !err; i++) {
+		if (storage)
 			fd = open(tree[i].path, O_RDONLY);
-			err = bpf_map_update_elem(bpf_map__fd(skel->maps.cgrp_storage), &fd,
-						  &none, 0);
+		err = bpf_map_update_elem(bpf_map__fd(map), storage ? (void *)&fd : &tree[i].id,
+					  zero, 0);
+		if (storage)
 			close(fd);
-		} else {
-			err = bpf_map_update_elem(bpf_map__fd(skel->maps.running), &tree[i].id,
-						  zero, 0) ?:
-			      bpf_map_update_elem(bpf_map__fd(skel->maps.totals), &tree[i].id,
-						  zero, 0);
-		}
 	}
 	free(zero);
 	if (err)
 		fail("cannot make entries");
+}
+
+static void make_all_entries(void)
+{
+	make_entries(skel->maps.counts);
+	make_entries(skel->maps.running);
+	make_entries(skel->maps.totals);
+	make_entries(skel->maps.cgrp_storage);
 }
 
 static struct bpf_program *find_program(const char *what, const char *variant)
@@ -450,6 +510,18 @@ static struct bpf_program *find_program(const char *what, const char *variant)
 
 	snprintf(name, sizeof(name), "%s_%s", what, variant);
 	return bpf_object__find_program_by_name(skel->obj, name);
+}
+
+/*
+ * NMIs for backtraces of the other CPUs: there is one, and a thread of ours spins on it. The
+ * program sees to it that it runs once, and there.
+ */
+static void run_in_nmi(void)
+{
+	while (READ_ONCE(skel->bss->turn) != BENCH_NONE) {
+		write_file("/proc", "sysrq-trigger", "l");
+		usleep(1000);
+	}
 }
 
 /*
@@ -467,7 +539,11 @@ static void run_program(struct bpf_program *prog, __u32 turn)
 	}
 	skel->bss->turn = turn;
 	skel->bss->failed = 0;
-	if (bpf_prog_test_run_opts(bpf_program__fd(prog), &opts))
+	/* Larger than all before, or smaller. */
+	skel->bss->sample += has_suffix("_min") ? -NR_ADDS : NR_ADDS;
+	if (bpf_program__type(prog) == BPF_PROG_TYPE_RAW_TRACEPOINT)
+		run_in_nmi();
+	else if (bpf_prog_test_run_opts(bpf_program__fd(prog), &opts))
 		fail("cannot run %s", bpf_program__name(prog));
 	if (skel->bss->failed) {
 		errno = 0;
@@ -498,39 +574,63 @@ static __u64 now_ns(void)
 
 /* --- adds --- */
 
+/* Of the programs that add: those whose samples are not 1 have their own. */
+static const char *sample_variant(void)
+{
+	if (!has_suffix("_new"))
+		return "map";
+	return has_suffix("_max") ? "map_max_new" : "map_min_new";
+}
+
 static const char *add_variant(void)
 {
-	return is_map() ? "map" : args.variant;
+	return is_map() && !is_variant("map_nmi") ? sample_variant() : args.variant;
+}
+
+/* The program with nothing in its loop. */
+static const char *empty_variant(void)
+{
+	if (is_variant("percpu_cgroup_storage"))
+		return "add_empty_skb";
+	return is_variant("map_nmi") ? "add_empty_nmi" : "add_empty";
+}
+
+static void *spin(void *ctx)
+{
+	pin_to(1);
+	for (;;)
+		asm volatile("");
+	return NULL;
+}
+
+static void setup_nmi(void)
+{
+	pthread_t thread;
+
+	pin_to(0);
+	if (pthread_create(&thread, NULL, spin, NULL))
+		fail("cannot make a thread");
 }
 
 static void setup_add(const char *what)
 {
-	bool is_skb = is_variant("percpu_cgroup_storage");
 	char name[64];
 
 	make_tree();
 	if (is_map())
 		make_maps();
 	snprintf(name, sizeof(name), "%s_%s", what, add_variant());
-	load_programs(name, is_skb ? "add_skb_empty" : "add_empty", NULL);
-	if (bpf_map__autocreate(skel->maps.running) || is_variant("cgrp_storage"))
-		make_entries();
-	if (is_variant("walk_up")) {	/* which is up to the root */
-		int cpus = libbpf_num_possible_cpus();
-		void *zero = calloc(cpus, args.elements * sizeof(struct bench_running));
-		struct stat st;
-		__u64 id;
-
-		if (!zero || stat(CGROUPS, &st))
-			fail("no root");
-		id = st.st_ino;
-		if (bpf_map_update_elem(bpf_map__fd(skel->maps.running), &id, zero, 0))
-			fail("cannot make an entry");
-		free(zero);
-	}
+	if (is_variant("memcg"))
+		load_programs("empty_begin", "empty_end", "memcg_begin", "memcg_end", NULL);
+	else
+		load_programs(name, empty_variant(), NULL);
+	make_all_entries();
 	join_tree();
+	if (is_variant("map_nmi"))
+		setup_nmi();
 	skel->bss->target_id = tree[args.cgroups - 1].id;
 	skel->bss->nr_loops = NR_ADDS;
+	skel->bss->tgid = getpid();
 }
 
 static void setup_add_current(void)
@@ -559,9 +659,8 @@ static void check_adds(void)
 
 static double run_add(const char *what)
 {
-	bool is_skb = is_variant("percpu_cgroup_storage");
-	__u64 empty = time_adds(is_skb ? skel->progs.add_skb_empty : skel->progs.add_empty,
-				BENCH_EMPTY);
+	struct bpf_program *none = bpf_object__find_program_by_name(skel->obj, empty_variant());
+	__u64 empty = time_adds(none, BENCH_EMPTY);
 	__u64 ns = time_adds(find_program(what, add_variant()), BENCH_ADD);
 
 	if (is_map())
@@ -569,9 +668,38 @@ static double run_add(const char *what)
 	return (double)(ns - empty) / NR_ADDS;
 }
 
+/* A page fault, which is counted. */
+static void touch_page(void)
+{
+	char *page = mmap(NULL, getpagesize(), PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (page == MAP_FAILED)
+		fail("no memory");
+	*page = 1;
+	munmap(page, getpagesize());
+}
+
+/* What is between two programs at memcg's counter, and not at a function that does nothing. */
+static double add_memcg(void)
+{
+	__u64 empty = time_adds(skel->progs.empty_begin, BENCH_EMPTY), best = ULLONG_MAX;
+	__u32 i;
+
+	for (i = 0; i < args.rounds; i++) {
+		skel->bss->turn = BENCH_ADD;
+		touch_page();
+		if (skel->bss->turn != BENCH_NONE)
+			fail("nothing is counted");
+		if (skel->bss->ns < best)
+			best = skel->bss->ns;
+	}
+	return (double)best - empty;
+}
+
 static double add_current(void)
 {
-	return run_add("add");
+	return is_variant("memcg") ? add_memcg() : run_add("add");
 }
 
 static double add_id(void)
@@ -581,9 +709,19 @@ static double add_id(void)
 
 /* --- flushes --- */
 
+static __u32 nr_changes;
+
 static const char *change_variant(void)
 {
-	return is_map() && !is_variant("map_fold") ? "map" : args.variant;
+	if (is_kfunc())
+		return "kfunc";
+	return is_map() && !is_variant("map_fold") ? sample_variant() : args.variant;
+}
+
+/* A map of ours is there where it is measured, and where it is only to be there. */
+static bool wants_maps(void)
+{
+	return is_map() || is_variant("rstat") || is_variant("none");
 }
 
 static void setup_change(const char *reader)
@@ -592,21 +730,21 @@ static void setup_change(const char *reader)
 	__u32 i;
 
 	make_tree();
-	make_maps();
+	if (wants_maps())
+		make_maps();
 	snprintf(name, sizeof(name), "change_%s", change_variant());
 	if (is_variant("none") || is_variant("memory_stat"))
 		load_programs("flush", NULL);
-	else if (is_variant("kfunc"))
+	else if (is_kfunc())
 		load_programs(name, "flush", "flusher", reader, NULL);
 	else if (is_variant("map_aggregator"))
 		load_programs(name, "flush", "fold", NULL);
 	else
 		load_programs(name, "flush", NULL);
-	if (bpf_map__autocreate(skel->maps.running))
-		make_entries();
+	make_all_entries();
 	skel->bss->target_id = tree[0].id;
 	for (i = 0; i < args.cgroups; i += args.every)
-		skel->bss->ids[skel->bss->nr_loops++] = tree[i].id;
+		skel->bss->ids[nr_changes++] = tree[i].id;
 }
 
 static void setup_flush(void)
@@ -620,12 +758,34 @@ static void setup_flush(void)
 	}
 }
 
+/* A page fault for each, but for those with children, which cannot have processes. */
+static void change_memory(void)
+{
+	__u32 i;
+
+	for (i = 0; i < args.cgroups; i += args.every) {
+		if (has_children(i))
+			continue;
+		write_file(tree[i].path, "cgroup.procs", "0");
+		touch_page();
+	}
+	write_file(CGROUPS, "cgroup.procs", "0");
+}
+
 static void change(void)
 {
 	struct bpf_program *prog = find_program("change", change_variant());
+	__u32 cpu, n = args.spread ? nr_cpus() : 1;
 
-	if (prog)
+	if (is_variant("memory_stat"))
+		change_memory();
+	for (cpu = 0; prog && cpu < n; cpu++) {
+		if (args.spread)
+			pin_to(cpu);
+		skel->bss->first = nr_changes * cpu / n;
+		skel->bss->nr_loops = nr_changes * (cpu + 1) / n - skel->bss->first;
 		run_program(prog, BENCH_CHANGE);
+	}
 }
 
 /* The smallest time of a flush, after changes or without any. */
@@ -653,7 +813,7 @@ static double flush_fold(void)
 	skel->bss->nr_changed = 1;
 	one = time_flush(true);
 	skel->bss->nr_changed = args.maps;
-	return (double)(time_flush(true) - one) / (args.maps - 1) / skel->bss->nr_loops;
+	return (double)(time_flush(true) - one) / (args.maps - 1) / nr_changes;
 }
 
 static double flush(void)
@@ -662,17 +822,22 @@ static double flush(void)
 
 	if (is_variant("map_fold"))
 		return flush_fold();
-	return ((double)time_flush(true) - idle) / skel->bss->nr_loops;
+	return ((double)time_flush(true) - idle) / nr_changes;
 }
 
 static double flush_idle(void)
 {
-	return (double)time_flush(false) / libbpf_num_possible_cpus();
+	return (double)time_flush(false) / nr_cpus();
 }
 
 /* --- reads of all --- */
 
 static __u64 *keys, *values;
+/* For the kfuncs' way: what flushes each cgroup. */
+static struct bpf_link *flush_all;
+/* For user space: a batch, and where a cgroup is in the tree, by how far its id is from ROOT's. */
+static __u64 *counts;
+static __u32 *places;
 
 static void read_batch(void)
 {
@@ -697,66 +862,54 @@ static void read_single(void)
 	}
 }
 
+static void read_totals(void)
+{
+	DECLARE_LIBBPF_OPTS(bpf_map_batch_opts, opts);
+	__u32 out, n = args.cgroups;
+
+	if (bpf_map_lookup_batch(bpf_map__fd(skel->maps.totals), NULL, &out, keys, values, &n,
+				 &opts) && errno != ENOENT)
+		fail("cannot read a batch");
+}
+
 /*
  * An iterator that flushes each cgroup, and a batch of what is in the hash. The iterator
  * could write it out, but for no more than 32 KiB: it ends where its buffer does.
  */
 static void read_kfunc(void)
 {
-	DECLARE_LIBBPF_OPTS(bpf_map_batch_opts, batch_opts);
-	DECLARE_LIBBPF_OPTS(bpf_iter_attach_opts, opts);
-	union bpf_iter_link_info info = {};
-	__u32 out, n = args.cgroups;
-	struct bpf_link *link;
-	int fd;
+	int fd = bpf_iter_create(bpf_link__fd(flush_all));
+	char c;
 
-	info.cgroup.order = BPF_CGROUP_ITER_DESCENDANTS_PRE;
-	info.cgroup.cgroup_id = tree[0].id;
-	opts.link_info = &info;
-	opts.link_info_len = sizeof(info);
-	link = bpf_program__attach_iter(skel->progs.flush_all, &opts);
-	fd = link ? bpf_iter_create(bpf_link__fd(link)) : -1;
-	if (fd < 0 || read(fd, &out, sizeof(out)))
+	if (fd < 0 || read(fd, &c, sizeof(c)))
 		fail("cannot run the iterator");
 	close(fd);
-	bpf_link__destroy(link);
-	if (bpf_map_lookup_batch(bpf_map__fd(skel->maps.totals), NULL, &out, keys, values, &n,
-				 &batch_opts) && errno != ENOENT)
-		fail("cannot read a batch");
+	read_totals();
 }
 
-static int compare_id(const void *key, const void *elem)
+/* The same for who knows that a flush of the tree's root is one of all. */
+static void read_kfunc_once(void)
 {
-	__u64 id = *(const __u64 *)key, other = *(const __u64 *)elem;
-
-	return id < other ? -1 : id > other;
+	run_program(skel->progs.flush, BENCH_FLUSH);
+	read_totals();
 }
 
 /* Nobody in the kernel adds up: neither CPUs, nor descendants. */
 static void read_percpu_hash(void)
 {
-	__u32 i, e, cpus = libbpf_num_possible_cpus(), n = args.cgroups, out;
+	__u32 i, e, cpus = nr_cpus(), n = args.cgroups, out;
 	DECLARE_LIBBPF_OPTS(bpf_map_batch_opts, opts);
-	struct bench_running *one, *all;
-	__u64 *sums, *up;
-	struct node *found;
+	__u64 *one, *sums, *up;
 
-	all = calloc(args.cgroups, cpus * args.elements * sizeof(*all));
-	if (!all)
-		fail("no memory");
-	if (bpf_map_lookup_batch(bpf_map__fd(skel->maps.running), NULL, &out, keys, all, &n,
+	if (bpf_map_lookup_batch(bpf_map__fd(skel->maps.counts), NULL, &out, keys, counts, &n,
 				 &opts) && errno != ENOENT)
 		fail("cannot read a batch");
 	memset(values, 0, args.cgroups * args.elements * sizeof(*values));
 	for (i = 0; i < n; i++) {
-		/* Ids ascend with the cgroups. */
-		found = bsearch(&keys[i], tree, args.cgroups, sizeof(*tree), compare_id);
-		if (!found)
-			continue;
-		sums = values + (found - tree) * args.elements;
-		one = all + i * cpus * args.elements;
+		sums = values + places[keys[i] - tree[0].id] * args.elements;
+		one = counts + i * cpus * args.elements;
 		for (e = 0; e < cpus * args.elements; e++)
-			sums[e % args.elements] += one[e].now;
+			sums[e % args.elements] += one[e];
 	}
 	for (i = args.cgroups - 1; i; i--) {
 		sums = values + i * args.elements;
@@ -764,7 +917,6 @@ static void read_percpu_hash(void)
 		for (e = 0; e < args.elements; e++)
 			up[e] += sums[e];
 	}
-	free(all);
 }
 
 static void read_memory_stat(void)
@@ -782,18 +934,43 @@ static const struct {
 } readers[] = {
 	{ "map_single", read_single },
 	{ "kfunc", read_kfunc },
+	{ "kfunc_once", read_kfunc_once },
 	{ "percpu_hash", read_percpu_hash },
 	{ "memory_stat", read_memory_stat },
 	{},
 };
 
+static void attach_flush_all(void)
+{
+	DECLARE_LIBBPF_OPTS(bpf_iter_attach_opts, opts);
+	union bpf_iter_link_info info = {};
+
+	info.cgroup.order = BPF_CGROUP_ITER_DESCENDANTS_PRE;
+	info.cgroup.cgroup_id = tree[0].id;
+	opts.link_info = &info;
+	opts.link_info_len = sizeof(info);
+	flush_all = bpf_program__attach_iter(skel->progs.flush_all, &opts);
+	if (!flush_all)
+		fail("cannot attach the iterator");
+}
+
 static void setup_read_all(void)
 {
+	__u32 i;
+
 	setup_change("flush_all");
+	if (is_kfunc())
+		attach_flush_all();
 	keys = calloc(args.cgroups, sizeof(*keys));
 	values = calloc(args.cgroups, args.elements * sizeof(struct bench_total));
-	if (!keys || !values)
+	/* Ids ascend with the cgroups. */
+	places = calloc(tree[args.cgroups - 1].id - tree[0].id + 1, sizeof(*places));
+	if (is_variant("percpu_hash"))
+		counts = calloc(args.cgroups, nr_cpus() * args.elements * sizeof(*counts));
+	if (!keys || !values || !places || (is_variant("percpu_hash") && !counts))
 		fail("no memory");
+	for (i = 0; i < args.cgroups; i++)
+		places[tree[i].id - tree[0].id] = i;
 }
 
 static double read_all(void)
@@ -831,7 +1008,9 @@ static void setup_mkdir(void)
 
 static int compare_ns(const void *a, const void *b)
 {
-	return compare_id(a, b);
+	__u64 ns = *(const __u64 *)a, other = *(const __u64 *)b;
+
+	return ns < other ? -1 : ns > other;
 }
 
 /* The median: now and then something else has its turn. */
@@ -878,6 +1057,20 @@ static long memlock(int fd)
 	return file_number("/proc/self", name, "memlock:\t");
 }
 
+/* What maps say of themselves. */
+static long formula(void)
+{
+	long bytes = 0;
+	int i;
+
+	if (is_kfunc())
+		return memlock(bpf_map__fd(skel->maps.running)) +
+		       memlock(bpf_map__fd(skel->maps.totals));
+	for (i = 0; i < nr_maps; i++)
+		bytes += memlock(maps[i]);
+	return bytes;
+}
+
 /*
  * What memcg has charged, or what the map says, for all cgroups. Of a hash memcg does not know
  * the per-CPU memory, which is taken before there is somebody to charge.
@@ -894,13 +1087,10 @@ static double measure_memory(void)
 		make_maps();
 	} else {
 		load_programs(NULL);
-		make_entries();
+		make_all_entries();
 	}
-	if (has_suffix("_formula"))
-		bytes = memlock(maps[0]);
-	else if (is_variant("kfunc"))
-		bytes = memlock(bpf_map__fd(skel->maps.running)) +
-			memlock(bpf_map__fd(skel->maps.totals));
+	if (is_kfunc() || has_suffix("_formula"))
+		bytes = formula();
 	else
 		bytes = charged() - before;
 	write_file(CGROUPS, "cgroup.procs", "0");

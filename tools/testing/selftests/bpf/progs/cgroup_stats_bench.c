@@ -11,7 +11,7 @@
 
 char _license[] SEC("license") = "GPL";
 
-/* Elements of a value, those of them that change, and levels above the task's cgroup. */
+/* Elements of a value, those of them that change, and the level of the task's cgroup. */
 const volatile __u32 nr_elems = 1;
 const volatile __u32 nr_dirty = 1;
 const volatile __u32 nr_levels = 1;
@@ -20,8 +20,13 @@ const volatile __u32 nr_levels = 1;
 __u32 turn;
 /* How many of the maps change, where more than one can. */
 __u32 nr_changed;
-/* How often to add, or how many of ids[] change. */
+/* How often to add, or how many of ids[] change, from the first on. */
 __u32 nr_loops;
+__u32 first;
+/* What is larger than all samples before, or smaller. */
+__u64 sample;
+/* The process whose adds are measured. */
+__u32 tgid;
 /* What took how long, without the call of the program. */
 __u64 ns;
 /* The cgroup to flush or to add to. */
@@ -44,6 +49,15 @@ struct {
 	__type(value, __u32);
 } each SEC(".maps");
 
+/* For user space, which adds up; and for who adds to all ancestors with every event. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, BENCH_CGROUPS);
+	__uint(key_size, sizeof(__u64));
+	__uint(value_size, sizeof(__u64));
+} counts SEC(".maps");
+
+/* For the flusher. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
 	__uint(max_entries, BENCH_CGROUPS);
@@ -121,18 +135,27 @@ static struct cgroup *current_cgroup(void)
 	return bpf_get_current_task_btf()->cgroups->dfl_cgrp;
 }
 
-#define LOOP(type, name, once, whose)			\
+#define LOOP_IF(type, name, once, is_turn)		\
 SEC("?" type)						\
 int name(void *ctx)					\
 {							\
-	__u64 begin = bpf_ktime_get_ns();		\
+	__u64 begin;					\
 							\
-	if (turn != (whose))				\
+	if (!(is_turn))					\
 		return 0;				\
+	begin = bpf_ktime_get_ns();			\
 	bpf_loop(nr_loops, once, NULL, 0);		\
 	ns = bpf_ktime_get_ns() - begin;		\
+	turn = BENCH_NONE;				\
 	return 0;					\
 }
+
+#define LOOP(type, name, once, whose) LOOP_IF(type, name, once, turn == (whose))
+
+/* An NMI comes by once for each of its handlers, and on all CPUs but one. */
+#define LOOP_NMI(name, once, whose)			\
+	LOOP_IF("raw_tp/nmi_handler", name, once,	\
+		turn == (whose) && bpf_get_current_pid_tgid() >> 32 == tgid)
 
 static long once_empty(__u32 i, void *ctx)
 {
@@ -140,7 +163,8 @@ static long once_empty(__u32 i, void *ctx)
 }
 
 LOOP("fentry/bpf_fentry_test1", add_empty, once_empty, BENCH_EMPTY)
-LOOP("cgroup_skb/egress", add_skb_empty, once_empty, BENCH_EMPTY)
+LOOP("cgroup_skb/egress", add_empty_skb, once_empty, BENCH_EMPTY)
+LOOP_NMI(add_empty_nmi, once_empty, BENCH_EMPTY)
 
 /* What was added is checked in the end, by user space. */
 static long once_map(__u32 i, void *ctx)
@@ -150,6 +174,23 @@ static long once_map(__u32 i, void *ctx)
 }
 
 LOOP("fentry/bpf_fentry_test1", add_map, once_map, BENCH_ADD)
+LOOP_NMI(add_map_nmi, once_map, BENCH_ADD)
+
+static long once_map_max_new(__u32 i, void *ctx)
+{
+	bpf_cgroup_stats_add(&stats, 0, 0, sample + i, 0);
+	return 0;
+}
+
+LOOP("fentry/bpf_fentry_test1", add_map_max_new, once_map_max_new, BENCH_ADD)
+
+static long once_map_min_new(__u32 i, void *ctx)
+{
+	bpf_cgroup_stats_add(&stats, 0, 0, sample - i, 0);
+	return 0;
+}
+
+LOOP("fentry/bpf_fentry_test1", add_map_min_new, once_map_min_new, BENCH_ADD)
 
 static long once_map_id(__u32 i, void *ctx)
 {
@@ -158,6 +199,32 @@ static long once_map_id(__u32 i, void *ctx)
 }
 
 LOOP("fentry/bpf_fentry_test1", add_id_map, once_map_id, BENCH_ADD)
+
+static __always_inline void add_count(__u64 id)
+{
+	__u64 *value = bpf_map_lookup_elem(&counts, &id);
+
+	if (value)
+		(*value)++;
+	else
+		failed++;
+}
+
+static long once_percpu_hash(__u32 i, void *ctx)
+{
+	add_count(current_cgroup()->kn->id);
+	return 0;
+}
+
+LOOP("fentry/bpf_fentry_test1", add_percpu_hash, once_percpu_hash, BENCH_ADD)
+
+static long once_percpu_hash_id(__u32 i, void *ctx)
+{
+	add_count(target_id);
+	return 0;
+}
+
+LOOP("fentry/bpf_fentry_test1", add_id_percpu_hash, once_percpu_hash_id, BENCH_ADD)
 
 static __always_inline void add_running(__u64 id)
 {
@@ -168,22 +235,6 @@ static __always_inline void add_running(__u64 id)
 	else
 		failed++;
 }
-
-static long once_percpu_hash(__u32 i, void *ctx)
-{
-	add_running(current_cgroup()->kn->id);
-	return 0;
-}
-
-LOOP("fentry/bpf_fentry_test1", add_percpu_hash, once_percpu_hash, BENCH_ADD)
-
-static long once_percpu_hash_id(__u32 i, void *ctx)
-{
-	add_running(target_id);
-	return 0;
-}
-
-LOOP("fentry/bpf_fentry_test1", add_id_percpu_hash, once_percpu_hash_id, BENCH_ADD)
 
 static long once_kfunc(__u32 i, void *ctx)
 {
@@ -247,14 +298,61 @@ static long once_walk_up(__u32 i, void *ctx)
 {
 	__u32 level;
 
-	for (level = 0; level <= nr_levels; level++)
-		add_running(bpf_get_current_ancestor_cgroup_id(level));
+	for (level = 1; level <= nr_levels; level++)
+		add_count(bpf_get_current_ancestor_cgroup_id(level));
 	return 0;
 }
 
 LOOP("fentry/bpf_fentry_test1", add_walk_up, once_walk_up, BENCH_ADD)
 
-/* --- changes: in nr_loops cgroups of ids[] --- */
+/* --- memcg's own counter, once, and a function that does nothing --- */
+
+static __u64 since;
+
+static __always_inline int begin_of(__u32 whose)
+{
+	if (turn == whose && bpf_get_current_pid_tgid() >> 32 == tgid)
+		since = bpf_ktime_get_ns();
+	return 0;
+}
+
+static __always_inline int end_of(__u32 whose)
+{
+	__u64 now = bpf_ktime_get_ns();
+
+	if (turn == whose && since) {
+		ns = now - since;
+		since = 0;
+		turn = BENCH_NONE;
+	}
+	return 0;
+}
+
+SEC("?fentry/bpf_fentry_test1")
+int empty_begin(void *ctx)
+{
+	return begin_of(BENCH_EMPTY);
+}
+
+SEC("?fexit/bpf_fentry_test1")
+int empty_end(void *ctx)
+{
+	return end_of(BENCH_EMPTY);
+}
+
+SEC("?fentry")
+int memcg_begin(void *ctx)
+{
+	return begin_of(BENCH_ADD);
+}
+
+SEC("?fexit")
+int memcg_end(void *ctx)
+{
+	return end_of(BENCH_ADD);
+}
+
+/* --- changes: in nr_loops cgroups of ids[], from the first on --- */
 
 #define CHANGE(name, once)				\
 SEC("?fentry/bpf_fentry_test1")				\
@@ -267,20 +365,41 @@ int name(void *ctx)					\
 
 static __always_inline __u64 nth_id(__u32 i)
 {
-	return ids[i % BENCH_CGROUPS];
+	return ids[(first + i) % BENCH_CGROUPS];
 }
 
-static long change_one_map(__u32 i, void *ctx)
+static __always_inline void change_map_by(__u64 id, __u64 value)
 {
 	__u32 elem;
 
 	for (elem = 0; elem < nr_dirty; elem++)
-		if (bpf_cgroup_stats_add(&stats, nth_id(i), elem, 1, 0))
+		if (bpf_cgroup_stats_add(&stats, id, elem, value, 0))
 			failed++;
+}
+
+static long change_one_map(__u32 i, void *ctx)
+{
+	change_map_by(nth_id(i), 1);
 	return 0;
 }
 
 CHANGE(change_map, change_one_map)
+
+static long change_one_map_max_new(__u32 i, void *ctx)
+{
+	change_map_by(nth_id(i), sample + i);
+	return 0;
+}
+
+CHANGE(change_map_max_new, change_one_map_max_new)
+
+static long change_one_map_min_new(__u32 i, void *ctx)
+{
+	change_map_by(nth_id(i), sample - i);
+	return 0;
+}
+
+CHANGE(change_map_min_new, change_one_map_min_new)
 
 static long change_one_of_each(__u32 i, void *ctx)
 {
@@ -300,6 +419,19 @@ int change_map_fold(void *ctx)
 	if (turn == BENCH_CHANGE)
 		bpf_loop(nr_loops * nr_changed, change_one_of_each, NULL, 0);
 	return 0;
+}
+
+static __always_inline void change_count(__u64 id)
+{
+	__u64 *value = bpf_map_lookup_elem(&counts, &id);
+	__u32 elem;
+
+	if (!value) {
+		failed++;
+		return;
+	}
+	for (elem = 0; elem < nr_dirty; elem++)
+		value[elem]++;
 }
 
 static __always_inline void change_running(__u64 id)
@@ -329,7 +461,7 @@ static __always_inline void update_rstat(__u64 id)
 
 static long change_one_percpu_hash(__u32 i, void *ctx)
 {
-	change_running(nth_id(i));
+	change_count(nth_id(i));
 	return 0;
 }
 

@@ -8,13 +8,14 @@
 
 /* Which of the attached programs are to run. */
 enum {
+	BENCH_NONE,
 	BENCH_EMPTY,
 	BENCH_ADD,
 	BENCH_CHANGE,
 	BENCH_FLUSH,
 };
 
-/* An element of those who add up in programs of their own; of one CPU, and of a cgroup. */
+/* An element of those who add up in a flusher of their own; of one CPU, and of a cgroup. */
 struct bench_running {
 	__u64 now;
 	__u64 prev;

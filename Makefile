@@ -38,9 +38,9 @@ demo: ## see the map at work
 	@machine/demo
 check: ## the tests, of other bases as far as there is time
 	@machine/check
-check-long: ## those that take hours as well
+check-long: ## longer attacks as well, KCSAN, arm64, configurations, mutations: three hours
 	@LONG=1 machine/check
-check-series: ## what a maintainer's robots would run, on each patch and on the series
+check-series: ## what a maintainer's robots would run, on each patch and on the series, of BASE
 	@machine/check mailed lists compilers sphinx coccicheck configurations patches
 regressions: ## the kernel's whole BPF suite before the series and after; writes bases/*/regressions/
 	@machine/regressions

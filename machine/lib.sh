@@ -24,13 +24,17 @@ esac
 obj=$dir/obj-$KERNEL$suffix
 kvm=$OUT/kvm-$(cat /proc/sys/kernel/random/boot_id)	# "yes" or "no": /dev/kvm may be there and hang
 
-# The git work tree of the kernel, with the series applied or without.
+# The git work tree of the kernel: with the series applied, without, or up to COMMIT.
 tree() {
 	local linux
 	linux=$("$top/bases/tree" | tail -n 1)
 	if [ "${PRISTINE:-}" ]; then
 		[ -d "$dir/pristine" ] || git -C "$linux" worktree add -q --detach "$dir/pristine" base || exit
 		linux=$dir/pristine
+	elif [ "${COMMIT:-}" ]; then
+		[ -d "$dir/commit" ] || git -C "$linux" worktree add -q --detach "$dir/commit" base || exit
+		git -C "$dir/commit" checkout -q --detach "$COMMIT" || exit
+		linux=$dir/commit
 	fi
 	echo "$linux"
 }

@@ -13,6 +13,7 @@ dir=$OUT/$BASE${KSRC:+-ksrc}	# as in bases/
 me=machine/$(basename "$0")
 
 say() { echo "$me: $*" >&2; }
+quietly() { "${@:2}" >"$1" 2>&1 </dev/null; }	# quietly LOG COMMAND...
 die() { say "$*"; exit 125; }
 
 case $ARCH in

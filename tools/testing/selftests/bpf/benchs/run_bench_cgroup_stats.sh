@@ -131,5 +131,8 @@ mkdir_maps() {
 
 [ $# != 0 ] || set -- idle mkdir_idle maps mkdir_maps
 for part; do
-	$part
+	case $part in
+	idle | maps | mkdir_idle | mkdir_maps) $part ;;
+	*) echo "there is no part $part" >&2; exit 1 ;;
+	esac
 done

@@ -9,6 +9,7 @@
  *	cgroup-stats-flush-idle	a flush where nothing has changed, per possible CPU
  *	cgroup-stats-read-all	a read of all cgroups, per cgroup
  *	cgroup-stats-mkdir-rmdir mkdir() and rmdir() of a cgroup
+ *	cgroup-stats-release	the map's part in the end of a cgroup that was removed
  *	cgroup-stats-memory	bytes per cgroup
  *
  * All of it is done once, a fixed number of times; --duration only says when to give up.
@@ -43,6 +44,7 @@ static struct {
 	__u32 fanout;
 	__u32 every;
 	__u32 maps;
+	__u32 past_maps;
 	__u32 rounds;
 	__u32 first_id;
 	bool controllers;
@@ -66,6 +68,7 @@ enum {
 	ARG_FANOUT,
 	ARG_EVERY,
 	ARG_MAPS,
+	ARG_PAST_MAPS,
 	ARG_ROUNDS,
 	ARG_FIRST_ID,
 	ARG_CONTROLLERS,
@@ -77,11 +80,12 @@ static const struct argp_option opts[] = {
 	  "map, with _max, _min (and _new: an extreme each time), _u32, _shared or _flat behind it, "
 	  "or another way" },
 	{ "elements", ARG_ELEMENTS, "N", 0, "Elements of a value: 1 to 512" },
-	{ "dirty", ARG_DIRTY, "N", 0, "Those of them that change" },
+	{ "dirty", ARG_DIRTY, "N", 0, "Those of them that change; 0: none" },
 	{ "cgroups", ARG_CGROUPS, "N", 0, "Cgroups" },
 	{ "fanout", ARG_FANOUT, "N", 0, "Children of each of them" },
 	{ "every", ARG_EVERY, "N", 0, "How many of them one is changed of" },
 	{ "maps", ARG_MAPS, "N", 0, "Maps that reach the cgroups; 0: none" },
+	{ "past-maps", ARG_PAST_MAPS, "N", 0, "Maps that reached them before, and are gone" },
 	{ "rounds", ARG_ROUNDS, "N", 0, "How often to measure; the smallest counts" },
 	{ "first-id", ARG_FIRST_ID, "N", 0, "Ids of cgroups are to be N at least" },
 	{ "controllers", ARG_CONTROLLERS, NULL, 0, "Have the memory controller in all cgroups" },
@@ -111,7 +115,7 @@ static error_t parse_arg(int key, char *arg, struct argp_state *state)
 		args.elements = parse_number(arg, 1, BENCH_ELEMS, state);
 		break;
 	case ARG_DIRTY:
-		args.dirty = parse_number(arg, 1, BENCH_ELEMS, state);
+		args.dirty = parse_number(arg, 0, BENCH_ELEMS, state);
 		break;
 	case ARG_CGROUPS:
 		args.cgroups = parse_number(arg, 1, BENCH_CGROUPS, state);
@@ -124,6 +128,9 @@ static error_t parse_arg(int key, char *arg, struct argp_state *state)
 		break;
 	case ARG_MAPS:
 		args.maps = parse_number(arg, 0, BENCH_MAPS, state);
+		break;
+	case ARG_PAST_MAPS:
+		args.past_maps = parse_number(arg, 0, BENCH_MAPS, state);
 		break;
 	case ARG_ROUNDS:
 		args.rounds = parse_number(arg, 1, 1000, state);
@@ -375,8 +382,20 @@ static int make_map(void)
 	return fd;
 }
 
+static void close_maps(void)
+{
+	while (nr_maps)
+		close(maps[--nr_maps]);
+}
+
 static void make_maps(void)
 {
+	if (args.past_maps) {
+		while (nr_maps < args.past_maps)
+			maps[nr_maps++] = make_map();
+		close_maps();
+		sleep(1);	/* they are freed in the background */
+	}
 	while (nr_maps < args.maps)
 		maps[nr_maps++] = make_map();
 }
@@ -726,10 +745,18 @@ static bool wants_maps(void)
 	return is_map() || is_variant("rstat") || is_variant("none");
 }
 
+static void choose_changes(void)
+{
+	__u32 i;
+
+	nr_changes = 0;
+	for (i = 0; i < args.cgroups; i += args.every)
+		skel->bss->ids[nr_changes++] = tree[i].id;
+}
+
 static void setup_change(const char *reader)
 {
 	char name[64];
-	__u32 i;
 
 	make_tree();
 	if (wants_maps())
@@ -745,8 +772,7 @@ static void setup_change(const char *reader)
 		load_programs(name, "flush", NULL);
 	make_all_entries();
 	skel->bss->target_id = tree[0].id;
-	for (i = 0; i < args.cgroups; i += args.every)
-		skel->bss->ids[nr_changes++] = tree[i].id;
+	choose_changes();
 }
 
 static void setup_flush(void)
@@ -1036,6 +1062,70 @@ static double make_cgroups(void)
 	return (double)ns[NR_MKDIR_ROUNDS / 2] / NR_MKDIRS;
 }
 
+/* --- the end of cgroups that were removed --- */
+
+static void setup_release(void)
+{
+	char name[64];
+
+	if (!is_map() || args.cgroups < 2) {
+		fprintf(stderr, "a map, and two cgroups at least!\n");
+		exit(1);
+	}
+	make_tree();
+	make_maps();
+	snprintf(name, sizeof(name), "change_%s", change_variant());
+	load_programs(name, "begin_empty", "end_empty", "begin_offline", "end_offline",
+		      "begin_release", "end_release", "begin_free", "end_free", NULL);
+}
+
+static void wait_for_parts(__u32 n)
+{
+	int i;
+
+	for (i = 0; i < 200 && READ_ONCE(skel->bss->nr_parts) < n; i++)
+		usleep(10000);
+	if (skel->bss->nr_parts == n)
+		return;
+	errno = 0;
+	fail("%u calls in the kernel, not %u", skel->bss->nr_parts, n);
+}
+
+/* What is called in the kernel for all cgroups but the first: offline, release, free. */
+static __u64 time_release(void)
+{
+	__u32 i;
+
+	choose_changes();
+	change();
+	skel->bss->turn = BENCH_RELEASE;
+	skel->bss->nr_parts = 0;
+	skel->bss->ns = 0;
+	for (i = args.cgroups; --i;) {
+		if (rmdir(tree[i].path))
+			fail("cannot remove %s", tree[i].path);
+	}
+	wait_for_parts((args.cgroups - 1) * (2 + args.maps));
+	for (i = 1; i < args.cgroups; i++)
+		tree[i].id = make_cgroup(tree[i].path);
+	return skel->bss->ns;
+}
+
+static double release(void)
+{
+	__u64 empty, ns, best = ULLONG_MAX;
+	__u32 i;
+
+	run_program(skel->progs.begin_empty, BENCH_RELEASE);
+	empty = skel->bss->ns;
+	for (i = 0; i < args.rounds; i++) {
+		ns = time_release();
+		if (ns < best)
+			best = ns;
+	}
+	return (double)best / (args.cgroups - 1) - (2 + args.maps) * empty;
+}
+
 /* --- memory --- */
 
 static void setup_memory(void)
@@ -1096,8 +1186,7 @@ static double measure_memory(void)
 	else
 		bytes = charged() - before;
 	write_file(CGROUPS, "cgroup.procs", "0");
-	while (nr_maps)
-		close(maps[--nr_maps]);
+	close_maps();
 	rmdir(ROOT "-payer");
 	return (double)bytes / args.cgroups;
 }
@@ -1147,4 +1236,5 @@ BENCH(flush, "flush", setup_flush, flush);
 BENCH(flush_idle, "flush-idle", setup_flush, flush_idle);
 BENCH(read_all, "read-all", setup_read_all, read_all);
 BENCH(mkdir, "mkdir-rmdir", setup_mkdir, make_cgroups);
+BENCH(release, "release", setup_release, release);
 BENCH(memory, "memory", setup_memory, measure_memory);

@@ -71,8 +71,10 @@ flush() {
 		map_aggregator; do
 		run flush $variant 8 101 --dirty 8 --fanout 100
 	done
-	for maps in 0 1 8 64; do	# entries that are visited and have not changed
+	for maps in "0 --past-maps 1" 1 8 64; do	# entries that are visited and have not changed
+		# shellcheck disable=SC2086 # options
 		run flush rstat 1 101 --maps $maps --fanout 100
+		# shellcheck disable=SC2086
 		run flush_idle none 1 101 --maps $maps
 	done
 	run flush_idle none 1 10000 --maps 1
@@ -126,6 +128,14 @@ mkdir_maps() {
 	done
 	for elements in 64 512; do
 		run mkdir_rmdir map $elements 1
+	done
+	release
+}
+
+release() {	# of what there is for each CPU and element, and of what has changed
+	local dirty
+	for dirty in "1 0" "1 1" "64 0" "64 1" "64 64" "512 0" "512 1" "512 512"; do
+		run release map "${dirty% *}" 51 --dirty "${dirty#* }" --fanout 50
 	done
 }
 

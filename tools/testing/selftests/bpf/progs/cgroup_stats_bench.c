@@ -27,8 +27,9 @@ __u32 first;
 __u64 sample;
 /* The process whose adds are measured. */
 __u32 tgid;
-/* What took how long, without the call of the program. */
+/* What took how long, without the call of the program, and how often. */
 __u64 ns;
+__u32 nr_parts;
 /* The cgroup to flush or to add to. */
 __u64 target_id;
 /* Calls that did not do what they are here for. */
@@ -351,6 +352,37 @@ int memcg_end(void *ctx)
 {
 	return end_of(BENCH_ADD);
 }
+
+/* --- all calls of functions that are not within each other --- */
+
+#define TIME_CALLS(what, function)				\
+static __u64 since_##what;					\
+								\
+SEC("?fentry/" function)					\
+int begin_##what(void *ctx)					\
+{								\
+	if (turn == BENCH_RELEASE)				\
+		since_##what = bpf_ktime_get_ns();		\
+	return 0;						\
+}								\
+								\
+SEC("?fexit/" function)						\
+int end_##what(void *ctx)					\
+{								\
+	__u64 now = bpf_ktime_get_ns();				\
+								\
+	if (since_##what) {					\
+		__sync_fetch_and_add(&ns, now - since_##what);	\
+		__sync_fetch_and_add(&nr_parts, 1);		\
+		since_##what = 0;				\
+	}							\
+	return 0;						\
+}
+
+TIME_CALLS(empty, "bpf_fentry_test1")
+TIME_CALLS(offline, "bpf_cgroup_stats_offline")
+TIME_CALLS(release, "bpf_cgroup_stats_release")
+TIME_CALLS(free, "cgroup_stats_entry_free_rcu")
 
 /* --- changes: in nr_loops cgroups of ids[], from the first on --- */
 

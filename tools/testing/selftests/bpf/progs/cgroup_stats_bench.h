@@ -13,6 +13,7 @@ enum {
 	BENCH_ADD,
 	BENCH_CHANGE,
 	BENCH_FLUSH,
+	BENCH_RELEASE,
 };
 
 /* An element of those who add up in a flusher of their own; of one CPU, and of a cgroup. */

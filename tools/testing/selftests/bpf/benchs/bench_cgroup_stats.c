@@ -85,7 +85,7 @@ static const struct argp_option opts[] = {
 	{ "fanout", ARG_FANOUT, "N", 0, "Children of each of them" },
 	{ "every", ARG_EVERY, "N", 0, "How many of them one is changed of" },
 	{ "maps", ARG_MAPS, "N", 0, "Maps that reach the cgroups; 0: none" },
-	{ "past-maps", ARG_PAST_MAPS, "N", 0, "Maps that reached them before, and are gone" },
+	{ "past-maps", ARG_PAST_MAPS, "N", 0, "Maps that were gone before the cgroups came" },
 	{ "rounds", ARG_ROUNDS, "N", 0, "How often to measure; the smallest counts" },
 	{ "first-id", ARG_FIRST_ID, "N", 0, "Ids of cgroups are to be N at least" },
 	{ "controllers", ARG_CONTROLLERS, NULL, 0, "Have the memory controller in all cgroups" },
@@ -390,14 +390,16 @@ static void close_maps(void)
 
 static void make_maps(void)
 {
-	if (args.past_maps) {
-		while (nr_maps < args.past_maps)
-			maps[nr_maps++] = make_map();
-		close_maps();
-		sleep(1);	/* they are freed in the background */
-	}
 	while (nr_maps < args.maps)
 		maps[nr_maps++] = make_map();
+}
+
+/* Freed in the background: those who make the tree next wait for that. */
+static void make_past_maps(void)
+{
+	while (nr_maps < args.past_maps)
+		maps[nr_maps++] = make_map();
+	close_maps();
 }
 
 /* Of the tree, down to the last cgroup. ROOT has level 1. */
@@ -758,6 +760,7 @@ static void setup_change(const char *reader)
 {
 	char name[64];
 
+	make_past_maps();
 	make_tree();
 	if (wants_maps())
 		make_maps();

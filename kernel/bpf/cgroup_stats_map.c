@@ -1166,11 +1166,11 @@ static void *cgroup_stats_map_lookup_elem(struct bpf_map *map, void *key)
 
 BPF_CALL_2(bpf_cgroup_stats_lookup_flush, struct bpf_map *, map, void *, key)
 {
-	u64 id = *(u64 *)key;
+	u64 id = *(u64 *)key;	/* once: it may be anybody's memory */
 
 	if (id)
 		cgroup_stats_flush(to_smap(map), id);
-	return (unsigned long)cgroup_stats_map_lookup_elem(map, key);
+	return (unsigned long)cgroup_stats_map_lookup_elem(map, &id);
 }
 
 /* Copy the totals of one cgroup, if it has not gone. */

@@ -50,7 +50,7 @@ static void test_lookups(void)
 	int i;
 
 	skel = load(a, -1,
-		    "add peek look look_static look_rcu look_preempt look_global look_loop look_walk look_either flush flush_static");
+		    "add peek look look_by_total look_static look_rcu look_preempt look_global look_loop look_walk look_either flush flush_static");
 	if (!skel)
 		goto out;
 	const struct {
@@ -80,6 +80,9 @@ static void test_lookups(void)
 	ASSERT_EQ(skel->bss->seen, 5, "b");
 	ASSERT_OK(run(skel->progs.peek, a, 1, 0), "peek");
 	ASSERT_EQ(skel->bss->seen, 5, "a");
+
+	/* What is flushed is what is returned. */
+	ASSERT_OK(run(skel->progs.look_by_total, b, a, 0), "key in a total");
 
 	ASSERT_EQ(run(skel->progs.flush, NO_ID, 0, 0), -ENOENT, "flush of no such id");
 	ASSERT_EQ(run(skel->progs.flush, cg_root_id(), 0, 0), -ENOENT, "flush of outside");

@@ -115,6 +115,27 @@ int look(__u64 *args)
 	return __look(&stats, args[0], args[1]);
 }
 
+/* The key is a total, which the flush changes: from @args[0] to @args[1]. */
+SEC("?syscall")
+int look_by_total(__u64 *args)
+{
+	struct cgroup_stats_value *value, *found;
+	__u64 id = args[0];
+
+	value = bpf_map_lookup_elem(&stats, &id);
+	if (!value)
+		return -ENOENT;
+	bpf_cgroup_stats_add(&stats, id, 0, id - value->n[0], 0);
+	bpf_cgroup_stats_flush(&stats, id, 0);
+	if (value->n[0] != id)
+		return -EAGAIN;
+	bpf_cgroup_stats_add(&stats, id, 0, args[1] - id, 0);
+	found = bpf_map_lookup_elem(&stats, &value->n[0]);
+	if (value->n[0] != args[1])
+		return -EBUSY;
+	return found == value ? 0 : -EINVAL;
+}
+
 static __noinline int look_subprog(__u64 id, __u32 index)
 {
 	return __look(&stats, id, index);

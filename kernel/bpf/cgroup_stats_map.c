@@ -1203,7 +1203,7 @@ int bpf_cgroup_stats_copy(struct bpf_map *map, void *key, void *value)
 	struct cgroup_stats_map *smap = to_smap(map);
 	u64 id = *(u64 *)key;
 
-	/* 0, the current task's cgroup to helpers, is no key. */
+	/* 0, the current task's cgroup elsewhere, is no key. */
 	if (!id || cgroup_stats_flush(smap, id))
 		return -ENOENT;
 	return cgroup_stats_copy(smap, id, value);
@@ -1254,7 +1254,7 @@ int cgroup_stats_set_ops(struct bpf_map *map, const struct bpf_cgroup_stats_ops 
 	int err = -EBUSY;
 
 	if (new) {
-		program = kvmalloc(cgroup_stats_program_size(smap), GFP_KERNEL_ACCOUNT);
+		program = kvmalloc(cgroup_stats_program_size(smap), bpf_memcg_flags(GFP_KERNEL));
 		if (!program)
 			return -ENOMEM;
 		program->ops = new;
@@ -1659,7 +1659,7 @@ static struct cgroup_stats_array *cgroup_stats_array_alloc(struct cgroup *cgrp, 
 {
 	struct cgroup_stats_array *array;
 
-	array = kvzalloc(struct_size(array, slot, nr), CGROUP_STATS_GFP | __GFP_ACCOUNT);
+	array = kvzalloc(struct_size(array, slot, nr), bpf_memcg_flags(CGROUP_STATS_GFP));
 	if (array) {
 		array->cgrp = cgrp;
 		array->nr = nr;
